@@ -1,0 +1,1 @@
+//! Generated code of the APIs in proto/.

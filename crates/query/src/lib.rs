@@ -1,0 +1,1 @@
+//! Queries over manifest and head with DataFusion: table providers, pruning, merge and diff operators.

@@ -1,0 +1,1 @@
+//! The server: gRPC and HTTP on one port.

@@ -1,0 +1,1 @@
+//! The store: object store, manifest, head and flush.
