@@ -1,1 +1,29 @@
-//! Queries over manifest and head with DataFusion: table providers, pruning, merge and diff operators.
+//! Queries over one snapshot of a store: the only crate that knows DataFusion.
+//!
+//! ```text
+//! Engine::merge, top, series, sql, …
+//!    │ a logical plan over the tables of one snapshot
+//!    ▼
+//! planning: manifest ▸ postings          what is proven irrelevant is not read (`Prune`)
+//!    ▼
+//! MergeExec ▸ MergeFinalExec ▸ DiffExec  call trees, one record batch row each
+//! SeriesExec, ProfilesExec, TableExec    rows
+//!    ▼
+//! Answer { value, report }               the report says what was skipped, read and found damaged
+//! ```
+//!
+//! Every method of [`Engine`] builds a plan over the same providers and nodes and runs it in one session, so limits, pruning,
+//! cancellation (drop the future) and metrics are the same for all. Memory is bounded by
+//! [`QueryOptions::memory_bytes_max`]; a query over it ends in `Exhausted`. A damaged segment is skipped and named in
+//! [`QueryReport::damaged`].
+
+mod answer;
+mod engine;
+mod error;
+mod prune;
+
+pub use answer::{
+    Answer, DamagedSegment, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimePoint, TimeSeries,
+};
+pub use engine::{Engine, QueryOptions};
+pub use prune::{Proof, Prune, Reason};

@@ -1,0 +1,149 @@
+//! What is asked and what is answered.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use flamestore_model::{Labels, ProfileId, ProfileType, Result, Selector, Tenant, TimeRange};
+use futures::stream::BoxStream;
+
+/// Which profiles a query is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Of which series.
+    pub selector: Selector,
+    /// Taken when.
+    pub range: TimeRange,
+}
+
+/// An answer and how it came about.
+#[derive(Clone, Debug)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub value: T,
+    /// What was skipped, read and found damaged.
+    pub report: QueryReport,
+}
+
+impl<T> Answer<T> {
+    /// The same report with another value.
+    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { value: map(self.value), report: self.report }
+    }
+}
+
+/// A segment that could not be read, and so is missing from the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedSegment {
+    /// The segment's id.
+    pub segment: String,
+    /// What was wrong with it.
+    pub error: String,
+}
+
+/// What a query skipped, read and found damaged.
+///
+/// A segment is counted in exactly one of `segments_pruned_*`, `segments_read` and `damaged`. A diff counts each of its sides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryReport {
+    /// Segments of the snapshot, the head not counted.
+    pub segments_total: u64,
+    /// Segments skipped because the manifest says that their times lie outside of the range.
+    pub segments_pruned_time: u64,
+    /// Segments skipped because the manifest says that they have no such profile type.
+    pub segments_pruned_type: u64,
+    /// Segments skipped because the manifest says that they have no such service.
+    pub segments_pruned_service: u64,
+    /// Segments skipped because their postings and series prove that none fits.
+    pub segments_pruned_postings: u64,
+    /// Segments read.
+    pub segments_read: u64,
+    /// Series of segments and of the head that fit.
+    pub series: u64,
+    /// Profiles read, each sample type counted.
+    pub profiles: u64,
+    /// Sample rows read.
+    pub rows: u64,
+    /// Row groups of `samples` read.
+    pub row_groups_read: u64,
+    /// Row groups of `samples` skipped.
+    pub row_groups_skipped: u64,
+    /// Pages of `samples` read.
+    pub pages_read: u64,
+    /// Pages of `samples` skipped, in row groups that were read.
+    pub pages_skipped: u64,
+    /// Bytes asked of the object store for this query; what caches answered is not counted.
+    pub bytes_read: u64,
+    /// The largest amount of memory the query's operators had reserved at once, in bytes.
+    pub memory_bytes_peak: u64,
+    /// Segments that are missing from the answer, by id.
+    pub damaged: Vec<DamagedSegment>,
+}
+
+/// One series of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeriesEntry {
+    /// Its labels, without those derived from the type.
+    pub labels: Labels,
+    /// What it measures.
+    pub profile_type: ProfileType,
+}
+
+/// One stored profile of one sample type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileEntry {
+    /// The id it shares with the other sample types of its source.
+    pub id: ProfileId,
+    /// When it was taken, in nanoseconds since 1970.
+    pub time_unix_nano: i64,
+    /// How long it took, in nanoseconds.
+    pub duration_nano: i64,
+    /// What it measures.
+    pub profile_type: ProfileType,
+    /// The labels of its series.
+    pub labels: Labels,
+    /// The sum of its values.
+    pub total: i64,
+}
+
+/// The total of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimePoint {
+    /// The start of the step, in nanoseconds since 1970; a multiple of the step.
+    pub time_unix_nano: i64,
+    /// The sum of the totals of all profiles of the step.
+    pub total: i64,
+}
+
+/// Totals over time of the series that share the labels grouped by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeSeries {
+    /// The labels grouped by; one that is absent is left out.
+    pub labels: Labels,
+    /// One point per step that has a profile, in order of time.
+    pub points: Vec<TimePoint>,
+}
+
+/// The rows of a statement.
+pub struct SqlAnswer {
+    /// Their columns.
+    pub schema: SchemaRef,
+    /// The rows, as they are found. Dropping the stream cancels the statement.
+    pub batches: BoxStream<'static, Result<RecordBatch>>,
+}
+
+impl fmt::Debug for SqlAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlAnswer").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl QueryReport {
+    /// The damaged segments by id, each once.
+    pub fn damaged_by_segment(&self) -> BTreeMap<&str, &str> {
+        self.damaged.iter().map(|damaged| (damaged.segment.as_str(), damaged.error.as_str())).collect()
+    }
+}
