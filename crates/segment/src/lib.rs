@@ -1,1 +1,34 @@
 //! The Parquet tables of one segment: schema, writer, reader, postings; bytes in, bytes out.
+//!
+//! ```text
+//! SegmentInput ──build_tables──▶ SegmentTables ──seal──▶ SealedSegment   (bytes of 12 Parquet files)
+//!                                     │ SQL over a head                     │ TableSource
+//!                                     ▼                                     ▼
+//!                                RecordBatches                        SegmentReader ──▶ series, profiles, ValueTree
+//! ```
+//!
+//! No network I/O and no clock: bytes are asked of a [`TableSource`], and any executor may drive the reader. What is read
+//! is not trusted: damage is an error of kind `Corrupt`, never a panic.
+
+mod build;
+mod input;
+mod reader;
+mod report;
+mod rows;
+mod schema;
+mod seal;
+mod source;
+mod tables;
+
+pub use build::build_tables;
+pub use input::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, SeriesInput};
+pub use reader::{DictionaryCache, SegmentReader, read_everything};
+pub use report::ScanReport;
+pub use rows::{
+    DictionaryEntry, DictionarySelection, LoadedDictionary, ProfileDetail, ProfileRow, ProfileSamples, SeriesRow,
+    SeriesTable, Span, all_labels,
+};
+pub use schema::{FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
+pub use seal::{SealedSegment, SealedTable, seal};
+pub use source::{MemorySource, TableSource};
+pub use tables::{SegmentMeta, SegmentOptions, SegmentTables};

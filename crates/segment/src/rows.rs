@@ -1,0 +1,169 @@
+//! Rows of the small tables, decoded.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use flamestore_calltree::{CallTree, Dictionary};
+use flamestore_model::{Labels, ProfileType, Temporality, names};
+
+use crate::ProfileMeta;
+
+/// Consecutive rows or ids: `first..first + count`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl Span {
+    /// The span as rows of a table.
+    pub fn rows(self) -> Range<u64> {
+        u64::from(self.first)..u64::from(self.first) + u64::from(self.count)
+    }
+}
+
+/// Where the rows of one service are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DictionaryEntry {
+    /// The row of `dictionaries`.
+    pub dictionary_id: u32,
+    /// The service.
+    pub service_name: String,
+    /// Ids and rows of `strings`.
+    pub strings: Span,
+    /// Ids and rows of `mappings`.
+    pub mappings: Span,
+    /// Ids and rows of `functions`.
+    pub functions: Span,
+    /// Ids of locations.
+    pub locations: Span,
+    /// Rows of `locations`.
+    pub location_rows: Span,
+    /// Ids of label sets.
+    pub label_sets: Span,
+    /// Rows of `label_sets`.
+    pub label_set_rows: Span,
+    /// Ids and rows of `call_sites`.
+    pub call_sites: Span,
+    /// Ids and rows of `stacks`.
+    pub stacks: Span,
+}
+
+/// One series of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesRow {
+    /// The row of `series`.
+    pub series_id: u32,
+    /// The dictionary its profiles use.
+    pub dictionary_id: u32,
+    /// The service.
+    pub service_name: String,
+    /// What the values measure.
+    pub profile_type: ProfileType,
+    /// How values relate to those of the next profile.
+    pub temporality: Temporality,
+    /// The labels, without derived ones.
+    pub labels: Labels,
+    /// The first time of a profile; 0 without profiles.
+    pub time_min: i64,
+    /// The last time of a profile; 0 without profiles.
+    pub time_max: i64,
+    /// Its rows of `profiles`, in order of time.
+    pub profiles: Span,
+}
+
+impl SeriesRow {
+    /// All labels a selector may ask for: with `service_name` and those derived from the profile type.
+    pub fn all_labels(&self) -> Labels {
+        all_labels(&self.labels, &self.profile_type, &self.service_name)
+    }
+}
+
+/// `labels` with `service_name` and the labels derived from the profile type.
+pub fn all_labels(labels: &Labels, profile_type: &ProfileType, service_name: &str) -> Labels {
+    profile_type.add_derived_labels(labels.clone().with(names::SERVICE_NAME, service_name))
+}
+
+/// The series of a segment; row `i` has id `i`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesTable {
+    /// The rows.
+    pub rows: Vec<SeriesRow>,
+}
+
+impl SeriesTable {
+    /// The series `id`, if it exists.
+    pub fn get(&self, id: u32) -> Option<&SeriesRow> {
+        self.rows.get(id as usize)
+    }
+}
+
+/// What a merge needs of a stored profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProfileRow {
+    /// The row of `profiles`.
+    pub profile: u32,
+    /// Its series.
+    pub series_id: u32,
+    /// When it was taken, in nanoseconds since 1970.
+    pub time_unix_nano: i64,
+    /// What values in `samples` are multiplied by; at least 1.
+    pub unit: i64,
+    /// The sum of its values, wrapping.
+    pub total: i64,
+    /// Its first row of `samples`.
+    pub row_start: u64,
+    /// How many rows it has there.
+    pub row_count: u32,
+}
+
+impl ProfileRow {
+    /// Its rows of `samples`.
+    pub fn rows(&self) -> Range<u64> {
+        self.row_start..self.row_start + u64::from(self.row_count)
+    }
+}
+
+/// A stored profile with all it says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileDetail {
+    /// Its place and its total.
+    pub row: ProfileRow,
+    /// What it says of itself; the main mapping is local to the dictionary.
+    pub meta: ProfileMeta,
+}
+
+/// The samples of one stored profile; ids are local to the dictionary, values are as measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileSamples {
+    /// The stack of each row.
+    pub stacks: Vec<u32>,
+    /// The value of each row.
+    pub values: Vec<i64>,
+    /// The label set of each row or `NONE`; empty where no row has one.
+    pub label_sets: Vec<u32>,
+}
+
+/// A dictionary as read back: its symbols, its call tree and the leaf of each stack.
+#[derive(Clone, Debug)]
+pub struct LoadedDictionary {
+    /// The symbols.
+    pub dictionary: Arc<Dictionary>,
+    /// The call tree.
+    pub tree: Arc<CallTree>,
+    /// Stack id → node.
+    pub leaves: Vec<u32>,
+    /// Bytes it takes in memory, about.
+    pub memory_bytes: usize,
+}
+
+/// The selected profiles of one dictionary: the unit of merging.
+#[derive(Clone, Debug)]
+pub struct DictionarySelection {
+    /// The dictionary.
+    pub entry: DictionaryEntry,
+    /// The profiles, by row.
+    pub profiles: Vec<ProfileRow>,
+}

@@ -1,0 +1,91 @@
+//! The tables of a segment in memory, as Arrow, and what the segment says of itself.
+
+use arrow::array::RecordBatch;
+
+use crate::schema::Table;
+
+/// The tables of one segment as record batches of [`Table::schema`]; what a head shows to SQL and what gets sealed.
+#[derive(Clone, Debug)]
+pub struct SegmentTables {
+    batches: Vec<Vec<RecordBatch>>,
+    /// What the segment says of itself.
+    pub meta: SegmentMeta,
+}
+
+/// What a segment says of itself: what a manifest keeps to prune by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentMeta {
+    /// The version of its tables.
+    pub format_version: u32,
+    /// The first time of a profile, in nanoseconds since 1970; 0 without profiles.
+    pub time_min: i64,
+    /// The last time of a profile; 0 without profiles.
+    pub time_max: i64,
+    /// The ids of its profile types, sorted, distinct.
+    pub profile_types: Vec<String>,
+    /// Its services, sorted, distinct.
+    pub services: Vec<String>,
+    /// Rows of `samples`.
+    pub sample_rows: u64,
+    /// Rows of `profiles`.
+    pub profile_rows: u64,
+    /// Rows of `series`.
+    pub series: u64,
+    /// Rows of `stacks`.
+    pub stacks: u64,
+}
+
+/// How tables are cut into row groups, pages and batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentOptions {
+    /// Rows of a row group.
+    pub row_group_rows: usize,
+    /// Rows of a page of `samples`.
+    pub sample_page_rows: usize,
+    /// Rows of a page of the other tables: small, since a service's rows begin and end inside a page.
+    pub page_rows: usize,
+    /// Rows of a record batch of [`SegmentTables`].
+    pub batch_rows: usize,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        Self { row_group_rows: 1 << 20, sample_page_rows: 16_384, page_rows: 4096, batch_rows: 65_536 }
+    }
+}
+
+impl SegmentOptions {
+    /// Row groups, pages and batches of a few rows, so that tests meet every boundary.
+    pub fn tiny() -> Self {
+        Self { row_group_rows: 16, sample_page_rows: 4, page_rows: 4, batch_rows: 8 }
+    }
+}
+
+impl SegmentTables {
+    pub(crate) fn new(meta: SegmentMeta) -> Self {
+        Self { batches: vec![Vec::new(); Table::ALL.len()], meta }
+    }
+
+    pub(crate) fn set(&mut self, table: Table, batches: Vec<RecordBatch>) {
+        self.batches[table.index()] = batches;
+    }
+
+    /// The rows of `table`; no batch where there is none.
+    pub fn batches(&self, table: Table) -> &[RecordBatch] {
+        &self.batches[table.index()]
+    }
+
+    /// How many rows `table` has.
+    pub fn rows(&self, table: Table) -> usize {
+        self.batches(table).iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Bytes the batches take in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.batches.iter().flatten().map(RecordBatch::get_array_memory_size).sum()
+    }
+
+    pub(crate) fn take(&mut self, table: Table) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.batches[table.index()])
+    }
+}
