@@ -1,1 +1,26 @@
 //! Profile wire formats to and from profile batches, with limits; no I/O.
+//!
+//! ```text
+//! bytes ─ decompress ─▶ raw bytes ─ decode_pprof / decode_folded ─▶ ProfileBatch
+//! ProfileBatch ─ encode_pprof / encode_folded ─▶ raw bytes ─ gzip ─▶ bytes
+//! ```
+//!
+//! Bytes come from outside: whatever they are, the answer is a batch that passes [`ProfileBatch::check`] or an error, never
+//! a panic. [`Limits`] bounds the memory a profile may take, and is looked at before the memory is spent.
+//!
+//! [`ProfileBatch::check`]: flamestore_model::ProfileBatch::check
+
+mod builder;
+mod decompress;
+mod equal;
+mod folded;
+mod limits;
+mod pprof;
+mod wire;
+
+pub use builder::{LabelText, ProfileBuilder};
+pub use decompress::{decompress, gzip};
+pub use equal::{NormalProfile, normalize, pprof_equal};
+pub use folded::{FoldedOptions, decode_folded, encode_folded, frame_name};
+pub use limits::Limits;
+pub use pprof::{DecodeScratch, decode_pprof, decode_pprof_with, encode_pprof};
