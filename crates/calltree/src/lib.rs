@@ -1,1 +1,25 @@
 //! Call trees and symbol dictionaries: interning, canonical order, merge, diff, fold, truncate; no I/O, no Arrow.
+
+mod byte_strings;
+mod check;
+mod dictionary;
+mod fold;
+mod frame;
+mod interner;
+mod levels;
+mod merge;
+mod symbols;
+mod top;
+mod value_tree;
+
+pub use byte_strings::ByteStrings;
+pub use dictionary::{CallTree, Dictionary, SealedDictionary};
+pub use flamestore_model::{Function, Label, LabelValue, Line, Mapping, NONE};
+pub use fold::{FlameTree, FoldOptions, fold};
+pub use frame::frame_name;
+pub use interner::{Interned, Interner, SealSelection, Sealed};
+pub use levels::FlameLevels;
+pub use merge::{DictionaryRemap, MergedDictionary, MergedTree, merge, merge_dictionaries, merge_trees};
+pub use symbols::{Functions, LabelSets, Locations};
+pub use top::{TopRow, top};
+pub use value_tree::ValueTree;
