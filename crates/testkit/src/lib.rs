@@ -1,7 +1,14 @@
-//! What tests and benches share: oracle store, fleet generator, fixture builders, and an S3 server with faults.
+//! What tests and benches share: profiles from text, random profiles, the oracle store, the fleet generator, and an S3 server
+//! with faults (feature `s3`).
 
+mod arbitrary;
+mod fixture;
+mod oracle;
 #[cfg(feature = "s3")]
 mod s3;
 
+pub use arbitrary::{ArbitraryShape, arbitrary_profile, arbitrary_profile_of};
+pub use fixture::{Fixture, profile};
+pub use oracle::{Oracle, OracleProfile, OracleTop, folded, profile_types};
 #[cfg(feature = "s3")]
 pub use s3::{Fault, FaultRule, Faults, S3Server};
