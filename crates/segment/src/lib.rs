@@ -25,8 +25,8 @@ pub use input::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, Series
 pub use reader::{DictionaryCache, SegmentReader, read_everything};
 pub use report::ScanReport;
 pub use rows::{
-    DictionaryEntry, DictionarySelection, LoadedDictionary, ProfileDetail, ProfileRow, ProfileSamples, SeriesRow,
-    SeriesTable, Span, all_labels,
+    DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, SeriesRow, SeriesTable, Span,
+    all_labels,
 };
 pub use schema::{FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
 pub use seal::{SealedSegment, SealedTable, seal};

@@ -2,12 +2,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flamestore_calltree::ValueTree;
+use flamestore_calltree::{SealedDictionary, ValueTree};
 use flamestore_model::{Error, ProfileId, Result, Selector, TimeRange};
 use roaring::RoaringBitmap;
 
 use crate::{
-    DictionaryEntry, DictionarySelection, LoadedDictionary, ProfileDetail, ProfileRow, ProfileSamples, ScanReport,
+    DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ScanReport,
     SeriesTable, Table, TableSource,
 };
 
@@ -115,7 +115,7 @@ impl SegmentReader {
     ///
     /// # Errors
     /// As all reads; `NotFound` when there is no such dictionary.
-    pub async fn load_dictionary(&self, _dictionary_id: u32, _report: &mut ScanReport) -> Result<Arc<LoadedDictionary>> {
+    pub async fn load_dictionary(&self, _dictionary_id: u32, _report: &mut ScanReport) -> Result<Arc<SealedDictionary>> {
         unwritten()
     }
 

@@ -1,9 +1,7 @@
 //! Rows of the small tables, decoded.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use flamestore_calltree::{CallTree, Dictionary};
 use flamestore_model::{Labels, ProfileType, Temporality, names};
 
 use crate::ProfileMeta;
@@ -49,6 +47,21 @@ pub struct DictionaryEntry {
     pub call_sites: Span,
     /// Ids and rows of `stacks`.
     pub stacks: Span,
+}
+
+impl DictionaryEntry {
+    /// The spans by the names of their columns (`…_first`, `…_count`), in the order of the columns.
+    pub(crate) const SPANS: [(&str, fn(&Self) -> Span); 9] = [
+        ("strings", |entry| entry.strings),
+        ("mappings", |entry| entry.mappings),
+        ("functions", |entry| entry.functions),
+        ("locations", |entry| entry.locations),
+        ("location_rows", |entry| entry.location_rows),
+        ("label_sets", |entry| entry.label_sets),
+        ("label_set_rows", |entry| entry.label_set_rows),
+        ("call_sites", |entry| entry.call_sites),
+        ("stacks", |entry| entry.stacks),
+    ];
 }
 
 /// One series of a segment.
@@ -144,19 +157,6 @@ pub struct ProfileSamples {
     pub values: Vec<i64>,
     /// The label set of each row or `NONE`; empty where no row has one.
     pub label_sets: Vec<u32>,
-}
-
-/// A dictionary as read back: its symbols, its call tree and the leaf of each stack.
-#[derive(Clone, Debug)]
-pub struct LoadedDictionary {
-    /// The symbols.
-    pub dictionary: Arc<Dictionary>,
-    /// The call tree.
-    pub tree: Arc<CallTree>,
-    /// Stack id → node.
-    pub leaves: Vec<u32>,
-    /// Bytes it takes in memory, about.
-    pub memory_bytes: usize,
 }
 
 /// The selected profiles of one dictionary: the unit of merging.

@@ -197,7 +197,7 @@ mod columns {
     pub(super) const STRINGS: &[Column] = &[col("string_id", T::U32, E::Delta), col("bytes", T::Binary, E::Prefix)];
     pub(super) const LABEL_SETS: &[Column] = &[
         col("label_set_id", T::U32, E::Delta),
-        opt("key_id", T::U32, E::Delta),
+        col("key_id", T::U32, E::Delta),
         opt("string_id", T::U32, E::Delta),
         opt("number", T::I64, E::Delta),
         opt("unit_id", T::U32, E::Delta),

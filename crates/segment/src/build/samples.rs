@@ -1,0 +1,230 @@
+//! The tables `samples` and `profiles`.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BinaryBuilder, FixedSizeBinaryArray, Int64Array, ListBuilder, RecordBatch, UInt32Array,
+};
+use flamestore_model::{Error, NONE, Result, Temporality};
+
+use super::{Numbered, PlannedSeries, batch, id32, too_many};
+use crate::input::{ProfileInput, ProfileMeta};
+use crate::rows::Span;
+use crate::schema::{Table, binaries_element};
+use crate::{SegmentOptions, SegmentTables};
+
+/// What laying out the profiles of a series told.
+pub(super) struct LaidSeries {
+    pub(super) profiles: Span,
+    pub(super) time_min: i64,
+    pub(super) time_max: i64,
+    pub(super) temporality: Temporality,
+}
+
+/// Lays out all profiles, consuming those of `series`.
+pub(super) fn build(
+    dictionaries: &[Numbered],
+    series: &mut [PlannedSeries],
+    options: &SegmentOptions,
+    tables: &mut SegmentTables,
+) -> Result<Vec<LaidSeries>> {
+    let mut samples = SampleColumns::default();
+    let mut profiles = ProfileColumns::default();
+    let mut laid = Vec::with_capacity(series.len());
+    for (series_id, series) in (0..).zip(series) {
+        let numbered = &dictionaries[series.dictionary_id as usize];
+        let mut inputs = std::mem::take(&mut series.input.profiles);
+        inputs.sort_by_key(|profile| (profile.meta.time_unix_nano, profile.meta.id));
+        let duration = inputs.iter().map(|profile| profile.meta.duration_nano).max().unwrap_or(0);
+        laid.push(LaidSeries {
+            profiles: Span { first: id32(profiles.rows())?, count: id32(inputs.len())? },
+            time_min: inputs.first().map_or(0, |profile| profile.meta.time_unix_nano),
+            time_max: inputs.last().map_or(0, |profile| profile.meta.time_unix_nano),
+            temporality: series.input.profile_type.temporality(duration),
+        });
+        for input in inputs {
+            let row = profiles.push(series_id, numbered, &input, samples.rows_before + samples.rows() as u64)?;
+            samples.push(series_id, row, numbered, &input);
+            if samples.rows() >= options.batch_rows {
+                samples.flush()?;
+            }
+        }
+    }
+    samples.flush()?;
+    tables.set(Table::Samples, samples.batches);
+    tables.set(Table::Profiles, profiles.finish(options)?);
+    Ok(laid)
+}
+
+#[derive(Default)]
+struct SampleColumns {
+    batches: Vec<RecordBatch>,
+    rows_before: u64,
+    series: Vec<u32>,
+    profiles: Vec<u32>,
+    times: Vec<i64>,
+    stacks: Vec<u32>,
+    values: Vec<i64>,
+    label_sets: Vec<Option<u32>>,
+    order: Vec<(u32, u32, u32)>,
+}
+
+impl SampleColumns {
+    fn rows(&self) -> usize {
+        self.stacks.len()
+    }
+
+    fn push(&mut self, series: u32, row: (u32, i64), numbered: &Numbered, input: &ProfileInput) {
+        let (profile, unit) = row;
+        let label_set = |at: usize| input.label_sets.get(at).copied().unwrap_or(NONE);
+        let ranked = |(at, stack): (u32, &u32)| (numbered.stack_ranks[*stack as usize], label_set(at as usize), at);
+        self.order.clear();
+        self.order.extend((0..).zip(&input.stacks).map(ranked));
+        // Rows without a label set come first.
+        self.order.sort_unstable_by_key(|&(stack, set, at)| (stack, set.wrapping_add(1), at));
+        for &(stack, set, at) in &self.order {
+            self.stacks.push(numbered.entry.stacks.first + stack);
+            self.values.push(input.values[at as usize] / unit);
+            self.label_sets.push((set != NONE).then(|| numbered.entry.label_sets.first + set));
+        }
+        self.series.resize(self.stacks.len(), series);
+        self.profiles.resize(self.stacks.len(), profile);
+        self.times.resize(self.stacks.len(), input.meta.time_unix_nano);
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.stacks.is_empty() {
+            return Ok(());
+        }
+        self.rows_before += self.rows() as u64;
+        let u32s = |values: &mut Vec<u32>| -> ArrayRef { Arc::new(UInt32Array::from(std::mem::take(values))) };
+        let i64s = |values: &mut Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(std::mem::take(values))) };
+        let columns = vec![
+            u32s(&mut self.series),
+            u32s(&mut self.profiles),
+            i64s(&mut self.times),
+            u32s(&mut self.stacks),
+            i64s(&mut self.values),
+            Arc::new(UInt32Array::from(std::mem::take(&mut self.label_sets))),
+        ];
+        self.batches.push(batch(Table::Samples, columns)?);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct ProfileColumns {
+    series: Vec<u32>,
+    units: Vec<i64>,
+    totals: Vec<i64>,
+    row_starts: Vec<i64>,
+    row_counts: Vec<u32>,
+    main_mappings: Vec<Option<u32>>,
+    metas: Vec<ProfileMeta>,
+}
+
+impl ProfileColumns {
+    fn rows(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Adds a profile; its row and its unit.
+    fn push(&mut self, series: u32, numbered: &Numbered, input: &ProfileInput, row_start: u64) -> Result<(u32, i64)> {
+        let row = u32::try_from(self.rows()).ok().filter(|row| *row < NONE).ok_or_else(too_many)?;
+        let unit = unit_of(&input.values);
+        self.series.push(series);
+        self.units.push(unit);
+        self.totals.push(input.values.iter().fold(0, |sum: i64, value| sum.wrapping_add(*value)));
+        self.row_starts.push(i64::try_from(row_start).map_err(|_| too_many())?);
+        self.row_counts.push(id32(input.stacks.len())?);
+        let mapping = input.meta.main_mapping;
+        self.main_mappings.push((mapping != NONE).then(|| numbered.entry.mappings.first + mapping));
+        self.metas.push(input.meta.clone());
+        Ok((row, unit))
+    }
+
+    fn finish(self, options: &SegmentOptions) -> Result<Vec<RecordBatch>> {
+        if self.rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let u32s = |values: Vec<u32>| -> ArrayRef { Arc::new(UInt32Array::from(values)) };
+        let i64s = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+        let metas = &self.metas;
+        let bytes = |field: fn(&ProfileMeta) -> &Vec<u8>| -> ArrayRef {
+            let present = |meta| Some(field(meta).as_slice()).filter(|bytes| !bytes.is_empty());
+            Arc::new(metas.iter().map(present).collect::<BinaryArray>())
+        };
+        let ids = FixedSizeBinaryArray::try_from_iter(metas.iter().map(|meta| meta.id.as_bytes()))
+            .map_err(|wrong| Error::internal("profile ids do not fit a column").because(wrong))?;
+        let columns = vec![
+            u32s((0..id32(metas.len())?).collect()),
+            Arc::new(ids),
+            u32s(self.series),
+            u32s(metas.iter().map(|meta| meta.value_index).collect()),
+            u32s(metas.iter().map(|meta| meta.value_count).collect()),
+            i64s(metas.iter().map(|meta| meta.time_unix_nano).collect()),
+            i64s(metas.iter().map(|meta| meta.duration_nano).collect()),
+            i64s(metas.iter().map(|meta| meta.period).collect()),
+            i64s(self.units),
+            i64s(self.totals),
+            i64s(self.row_starts),
+            u32s(self.row_counts),
+            Arc::new(UInt32Array::from(self.main_mappings)),
+            comments(metas),
+            bytes(|meta| &meta.default_sample_type),
+            bytes(|meta| &meta.doc_url),
+            bytes(|meta| &meta.drop_frames),
+            bytes(|meta| &meta.keep_frames),
+        ];
+        Ok(super::slices(&batch(Table::Profiles, columns)?, options))
+    }
+}
+
+fn comments(metas: &[ProfileMeta]) -> ArrayRef {
+    let mut builder = ListBuilder::new(BinaryBuilder::new()).with_field(binaries_element());
+    for meta in metas {
+        for comment in &meta.comments {
+            builder.values().append_value(comment);
+        }
+        builder.append(!meta.comments.is_empty());
+    }
+    Arc::new(builder.finish())
+}
+
+/// What all values are multiples of: their greatest common divisor, at least 1.
+fn unit_of(values: &[i64]) -> i64 {
+    let mut unit = 0_u64;
+    for value in values {
+        unit = gcd(value.unsigned_abs(), unit);
+        if unit == 1 {
+            break;
+        }
+    }
+    i64::try_from(unit).unwrap_or(1).max(1)
+}
+
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_divides_every_value() {
+        for (values, unit) in [
+            (vec![], 1),
+            (vec![0, 0], 1),
+            (vec![0, 30, -20], 10),
+            (vec![i64::MIN], 1),
+            (vec![i64::MIN, 6], 2),
+            (vec![10_000_000, 30_000_000], 10_000_000),
+        ] {
+            assert_eq!(unit_of(&values), unit, "{values:?}");
+        }
+    }
+}
