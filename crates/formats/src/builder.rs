@@ -185,16 +185,20 @@ impl ProfileBuilder {
     /// builder; `Exhausted` when a table has 2³² rows or more.
     pub fn finish(self) -> Result<ProfileBatch> {
         let mut samples = self.samples;
-        let lengths = [self.bytes.len(), self.spans.len(), self.lines.len(), samples.stack_locations.len(), samples.labels.len()];
+        let lengths =
+            [self.bytes.len(), self.spans.len(), self.lines.len(), samples.stack_locations.len(), samples.labels.len()];
         if let Some(rows) = lengths.iter().find(|rows| **rows >= NONE as usize) {
-            return Err(Error::exhausted("a table of the profile has too many rows").with("limit", NONE).with("found", rows));
+            return Err(Error::exhausted("a table of the profile has too many rows")
+                .with("limit", NONE)
+                .with("found", rows));
         }
         if samples.labels.is_empty() {
             samples.label_offsets.clear();
         }
         let strings = Strings::from_spans(Bytes::from(self.bytes), self.spans)?;
         let Self { header, mappings, functions, lines, locations, .. } = self;
-        let batch = ProfileBatch { header, symbols: Symbols { strings, mappings, functions, lines, locations }, samples };
+        let batch =
+            ProfileBatch { header, symbols: Symbols { strings, mappings, functions, lines, locations }, samples };
         batch.check()?;
         Ok(batch)
     }

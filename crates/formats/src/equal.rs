@@ -4,6 +4,10 @@ use flamestore_model::ProfileBatch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalProfile {}
 /// The normal form of a profile.
-pub fn normalize(_batch: &ProfileBatch) -> NormalProfile { NormalProfile {} }
+pub fn normalize(_batch: &ProfileBatch) -> NormalProfile {
+    NormalProfile {}
+}
 /// Whether two profiles are equal; else the first difference.
-pub fn pprof_equal(_a: &ProfileBatch, _b: &ProfileBatch) -> Result<(), String> { Ok(()) }
+pub fn pprof_equal(_a: &ProfileBatch, _b: &ProfileBatch) -> Result<(), String> {
+    Ok(())
+}

@@ -1,1 +1,244 @@
-//! wire
+//! Reads the protobuf wire format in place: varints, tags, lengths. Offsets in errors are those of the whole profile.
+//!
+//! A [`Reader`] is a window of the profile. A varint is loaded as eight bytes at once wherever the profile (not only the
+//! window) has eight more; what lies behind the window is masked away before the length is checked.
+
+use flamestore_model::{Error, Result};
+
+/// Wire type 0 of field `number` as it stands in the bytes.
+pub(crate) const fn varint_tag(number: u64) -> u64 {
+    number << 3
+}
+
+/// Wire type 2 of field `number` as it stands in the bytes.
+pub(crate) const fn bytes_tag(number: u64) -> u64 {
+    number << 3 | 2
+}
+
+/// A window of a profile's bytes, read from its start to its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+/// The offset and length of a slice of the profile.
+pub(crate) type Span = (u32, u32);
+
+impl<'a> Reader<'a> {
+    /// All of `bytes`, which are fewer than 2³².
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, end: bytes.len() }
+    }
+
+    /// The window `span`, which the reader of the same bytes gave.
+    #[inline(always)]
+    pub(crate) fn of(bytes: &'a [u8], span: Span) -> Self {
+        Self { bytes, at: span.0 as usize, end: span.0 as usize + span.1 as usize }
+    }
+
+    /// Whether all of the window is read.
+    #[inline(always)]
+    pub(crate) fn is_done(&self) -> bool {
+        self.at >= self.end
+    }
+
+    /// How many bytes of the window are left.
+    #[inline(always)]
+    pub(crate) fn left(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// The next varint; bits beyond 64 are dropped, as protobuf does.
+    #[inline(always)]
+    pub(crate) fn varint(&mut self) -> Result<u64> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 && self.at < self.end => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.varint_long(),
+        }
+    }
+
+    /// A varint of two bytes or more.
+    #[inline]
+    fn varint_long(&mut self) -> Result<u64> {
+        let Some(window) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) else {
+            return self.varint_slow();
+        };
+        let word = u64::from_le_bytes(*window);
+        let stops = !word & 0x8080_8080_8080_8080;
+        if stops == 0 {
+            return self.varint_slow();
+        }
+        let length = (stops.trailing_zeros() as usize + 1) / 8;
+        if length > self.left() {
+            return Err(self.cut_off());
+        }
+        self.at += length;
+        let bits = word & (stops ^ (stops - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+        let bits = (bits & 0x007f_007f_007f_007f) | ((bits & 0x7f00_7f00_7f00_7f00) >> 1);
+        let bits = (bits & 0x0000_3fff_0000_3fff) | ((bits & 0x3fff_0000_3fff_0000) >> 2);
+        Ok((bits & 0x0000_0000_0fff_ffff) | ((bits & 0x0fff_ffff_0000_0000) >> 4))
+    }
+
+    /// A varint near the end of the profile, or of nine bytes or more.
+    #[cold]
+    #[inline(never)]
+    fn varint_slow(&mut self) -> Result<u64> {
+        let window = &self.bytes[self.at.min(self.end)..self.end];
+        let mut value = 0u64;
+        for (i, &byte) in window.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                self.at += i + 1;
+                return Ok(value);
+            }
+        }
+        match window.len() < 10 {
+            true => Err(self.cut_off()),
+            false => Err(self.wrong("a varint is longer than 10 bytes")),
+        }
+    }
+
+    /// The next field's number and wire type, as one number.
+    #[inline(always)]
+    pub(crate) fn tag(&mut self) -> Result<u64> {
+        self.varint()
+    }
+
+    /// The next length-delimited field, as a window of its own.
+    #[inline(always)]
+    pub(crate) fn message(&mut self) -> Result<Reader<'a>> {
+        let length = self.varint()?;
+        if length > self.left() as u64 {
+            return Err(self.too_long(length));
+        }
+        let start = self.at;
+        // It is at most `left`, so fits.
+        #[expect(clippy::cast_possible_truncation, reason = "at most the bytes left")]
+        let end = start + length as usize;
+        self.at = end;
+        Ok(Reader { bytes: self.bytes, at: start, end })
+    }
+
+    /// The window as a span.
+    #[inline(always)]
+    pub(crate) fn span(&self) -> Span {
+        #[expect(clippy::cast_possible_truncation, reason = "a profile has fewer than 2³² bytes")]
+        (self.at as u32, self.left() as u32)
+    }
+
+    /// Hands each number of a repeated field to `take`: one of wire type 0, or many of wire type 2.
+    #[inline(always)]
+    pub(crate) fn repeated(&mut self, packed: bool, mut take: impl FnMut(u64) -> Result<()>) -> Result<()> {
+        if !packed {
+            return take(self.varint()?);
+        }
+        let mut numbers = self.message()?;
+        while !numbers.is_done() {
+            take(numbers.varint()?)?;
+        }
+        Ok(())
+    }
+
+    /// Skips the field of `tag`, which its message does not know: one of the numbers up to `known` has the wrong wire type.
+    #[cold]
+    pub(crate) fn skip(&mut self, tag: u64, known: u64) -> Result<()> {
+        let (number, wire_type) = (tag >> 3, tag & 7);
+        if number == 0 {
+            return Err(self.wrong("a field has number 0"));
+        }
+        if number <= known {
+            return Err(self.wrong(&format!("field {number} has wire type {wire_type}")));
+        }
+        let length = match wire_type {
+            0 => return self.varint().map(drop),
+            2 => return self.message().map(drop),
+            1 => 8,
+            5 => 4,
+            3 | 4 => return Err(self.wrong("a group, which no profile has")),
+            _ => return Err(self.wrong(&format!("field {number} has wire type {wire_type}, which does not exist"))),
+        };
+        if self.left() < length {
+            return Err(self.cut_off());
+        }
+        self.at += length;
+        Ok(())
+    }
+
+    /// The error of bytes that are wrong in the way `what` says, here.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wrong(&self, what: &str) -> Error {
+        Error::invalid(format!("not a pprof profile: {what}")).with("offset", self.at)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cut_off(&self) -> Error {
+        self.wrong("the bytes end within a number")
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn too_long(&self, length: u64) -> Error {
+        self.wrong("a field is longer than what holds it").with("length", length).with("left", self.left())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+
+    #[test]
+    fn varints_of_all_lengths_are_read_at_the_end_and_before_other_bytes() -> Result<()> {
+        for bits in 0..64 {
+            for value in [1u64 << bits, (1 << bits) - 1, u64::MAX >> bits] {
+                let mut bytes = encoded(value);
+                let length = bytes.len();
+                assert_eq!(Reader::new(&bytes).varint()?, value);
+                bytes.extend_from_slice(&[0xff; 9]);
+                let mut reader = Reader::new(&bytes);
+                assert_eq!(reader.varint()?, value);
+                assert_eq!(reader.left(), 9);
+                let cut = Reader { bytes: &bytes, at: 0, end: length - 1 }.varint();
+                assert!(cut.is_err(), "{value} without its last byte");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_field_names_its_offset() {
+        let check = |bytes: &[u8], expected: &str| {
+            let mut reader = Reader::new(bytes);
+            let skipped = reader.tag().and_then(|tag| reader.skip(tag, 3));
+            assert_eq!(skipped.map_err(|e| e.to_string()), Err(expected.to_owned()), "{bytes:x?}");
+        };
+        check(&[0x22, 5, 1], "not a pprof profile: a field is longer than what holds it [offset=2, length=5, left=1]");
+        check(&[0x20, 0x80], "not a pprof profile: the bytes end within a number [offset=1]");
+        check(&[0x20; 0], "not a pprof profile: the bytes end within a number [offset=0]");
+        check(
+            &[[0x20].as_slice(), &[0xff; 11]].concat(),
+            "not a pprof profile: a varint is longer than 10 bytes [offset=1]",
+        );
+        check(&[0x23], "not a pprof profile: a group, which no profile has [offset=1]");
+        check(&[0x27], "not a pprof profile: field 4 has wire type 7, which does not exist [offset=1]");
+        check(&[0x18, 1], "not a pprof profile: field 3 has wire type 0 [offset=1]");
+        check(&[0x00], "not a pprof profile: a field has number 0 [offset=1]");
+        check(&[0x21, 1, 2], "not a pprof profile: the bytes end within a number [offset=1]");
+    }
+}

@@ -199,6 +199,11 @@ impl Strings {
         Ok(Self { bytes, spans })
     }
 
+    /// The shared buffer and the `(offset, length)` slices of it, to be used again.
+    pub fn into_parts(self) -> (Bytes, Vec<(u32, u32)>) {
+        (self.bytes, self.spans)
+    }
+
     /// The string `id`.
     ///
     /// # Panics
