@@ -1,1 +1,39 @@
-fn main() {}
+//! The `flamestore` command: runs a server, and talks to one.
+//!
+//! ```text
+//! args ─▶ serve, demo                    a server in this process; the demo profiles itself
+//!      ─▶ push                           files to a server
+//!      ─▶ merge, diff, top, types, …     questions to a server; answers to standard output or a file
+//!      ─▶ store check, store ls          a bucket, without a server
+//! ```
+//!
+//! Answers go to standard output, everything else to standard error. The exit code is 0, 1 for a failure, 2 for wrong usage.
+
+mod args;
+mod client;
+mod failure;
+mod flame;
+mod list;
+mod merge;
+mod output;
+mod push;
+mod select;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_told() {
+                output::note(&failure.to_string());
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

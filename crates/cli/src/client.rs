@@ -1,0 +1,138 @@
+//! The connection of the client commands: address, tenant, deadline, and errors told in words.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use clap::Args;
+use flamestore_model::Tenant;
+use flamestore_proto::v1::ingest_service_client::IngestServiceClient;
+use flamestore_proto::v1::query_service_client::QueryServiceClient;
+use flamestore_proto::v1::{QueryReport, Selection};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::failure::{Failure, Outcome};
+use crate::output::note;
+
+/// The most bytes of one answer.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which server, for whom, and for how long.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct Remote {
+    /// The server's address.
+    #[arg(long, env = "FLAMESTORE_SERVER", default_value = "http://127.0.0.1:4040", value_name = "URL")]
+    pub(crate) server: String,
+    /// The tenant whose profiles are meant; the server's default tenant when absent.
+    #[arg(long, env = "FLAMESTORE_TENANT", value_name = "NAME", value_parser = tenant)]
+    pub(crate) tenant: Option<Tenant>,
+    /// How long to wait for an answer.
+    #[arg(long, env = "FLAMESTORE_TIMEOUT", default_value = "2m", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// A connected client.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    channel: Channel,
+    address: String,
+    tenant: Option<MetadataValue<Ascii>>,
+    timeout: Duration,
+}
+
+impl Remote {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the address is no URL or nobody answers there.
+    pub(crate) async fn connect(&self) -> Outcome<Client> {
+        let address = match self.server.contains("://") {
+            true => self.server.clone(),
+            false => format!("http://{}", self.server),
+        };
+        if !address.starts_with("http://") {
+            return Err(Failure::new(format!("--server {}: only http:// addresses are supported", self.server))
+                .hint("put a proxy that speaks TLS in between"));
+        }
+        let endpoint = Endpoint::from_shared(address.clone())
+            .map_err(|e| Failure::new(format!("--server {}: {e}", self.server)).hint("example: http://127.0.0.1:4040"))?
+            .user_agent(concat!("flamestore/", env!("CARGO_PKG_VERSION")))
+            .map_err(|e| Failure::new(e.to_string()))?
+            .connect_timeout(CONNECT_TIMEOUT);
+        let channel = endpoint.connect().await.map_err(|e| unreachable(&address, &e))?;
+        let tenant = self.tenant.as_ref().and_then(|tenant| MetadataValue::try_from(tenant.as_str()).ok());
+        Ok(Client { channel, address, tenant, timeout: self.timeout })
+    }
+}
+
+impl Client {
+    /// The service that answers questions.
+    pub(crate) fn query(&self) -> QueryServiceClient<Channel> {
+        QueryServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// The service that takes profiles.
+    pub(crate) fn ingest(&self) -> IngestServiceClient<Channel> {
+        IngestServiceClient::new(self.channel.clone())
+    }
+
+    /// `message` with tenant and deadline.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        if let Some(tenant) = &self.tenant {
+            request.metadata_mut().insert("x-scope-orgid", tenant.clone());
+        }
+        request
+    }
+
+    /// The failure that `status` means.
+    pub(crate) fn failure(&self, status: &Status) -> Failure {
+        let message = match status.message() {
+            "" => format!("the server answered {:?} without a message", status.code()),
+            message => message.to_owned(),
+        };
+        let failure = Failure::new(message);
+        match status.code() {
+            Code::Unavailable => failure.hint(format!("is `flamestore serve` running on {}?", self.address)),
+            Code::DeadlineExceeded | Code::Cancelled => {
+                failure.hint("ask for a shorter time range, or wait longer with --timeout")
+            }
+            Code::Unimplemented => {
+                failure.hint(format!("is the server on {} a Flamestore of this version?", self.address))
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// Warns of segments that could not be read, so are missing from an answer.
+pub(crate) fn warn_damaged(report: Option<&QueryReport>) {
+    for damaged in report.map(|report| report.damaged.as_slice()).unwrap_or_default() {
+        note(&format!("warning: segment {} is missing from the answer: {}", damaged.segment, damaged.error));
+    }
+}
+
+/// Says that an answer is empty and what was asked, because a range of time is easily too short.
+pub(crate) fn note_empty(selection: &Selection) {
+    use crate::time::short;
+    let (start, end) = (short(selection.start_unix_nano), short(selection.end_unix_nano));
+    note(&format!("nothing found from {start} to {end}; --from and --to set the range, `flamestore types` lists types"));
+}
+
+fn tenant(name: &str) -> flamestore_model::Result<Tenant> {
+    Tenant::new(name)
+}
+
+fn unreachable(address: &str, error: &tonic::transport::Error) -> Failure {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        reason = cause.to_string();
+        source = cause.source();
+    }
+    Failure::new(format!("cannot reach {address}: {reason}")).hint(format!("is `flamestore serve` running on {address}?"))
+}
