@@ -3,12 +3,14 @@
 
 mod arbitrary;
 mod fixture;
+mod fleet;
 mod oracle;
 #[cfg(feature = "s3")]
 mod s3;
 
 pub use arbitrary::{ArbitraryShape, arbitrary_profile, arbitrary_profile_of};
 pub use fixture::{Fixture, profile};
+pub use fleet::{Fleet, FleetMode, FleetOptions, FleetRun, FleetService, FleetStats, Scrape, pack_pprof, write_pprof};
 pub use oracle::{Oracle, OracleProfile, OracleTop, folded, profile_types};
 #[cfg(feature = "s3")]
 pub use s3::{Fault, FaultRule, Faults, S3Server};
