@@ -146,3 +146,12 @@ impl SealedDictionary {
         }
     }
 }
+
+/// What tells one mapping from another, the way pprof merges them: the build id or else the file name, the size in whole
+/// pages, the offset in the file.
+pub(crate) fn mapping_key(mapping: &Mapping) -> (u32, u64, u64) {
+    const PAGE: u64 = 4096;
+    let file = if mapping.build_id == 0 { mapping.filename } else { mapping.build_id };
+    let size = mapping.memory_limit.wrapping_sub(mapping.memory_start).wrapping_add(PAGE - 1);
+    (file, size - size % PAGE, mapping.file_offset)
+}

@@ -1,13 +1,27 @@
-//! One service's growing dictionary.
+//! One service's growing dictionary: gives every sample of a batch the id of its stack, by one hash of a list of integers.
+//!
+//! ```text
+//! batch's location ids ──memo, once per batch──▶ location ids ──xxh3──▶ stack id
+//!   leaf first            address, then content    root first   128 bit   first seen
+//! ```
+//!
+//! Ids are given as first seen and never change. Memory grows with distinct stacks and symbols only;
+//! [`Interner::memory_bytes`] tells when to seal and start anew. A batch that is refused may leave symbols behind, which
+//! sealing drops.
 
-use flamestore_model::{NONE, ProfileBatch, Result};
+use flamestore_model::{Error, Label, NONE, ProfileBatch, Result};
 
 use crate::SealedDictionary;
+use crate::stack_arena::StackArena;
+use crate::symbol_arena::{BatchMemo, SymbolArena};
 
 /// One service's growing dictionary: every distinct stack it has seen, by first-seen id.
 #[derive(Debug)]
 pub struct Interner {
-    seed: u64,
+    symbols: SymbolArena,
+    stacks: StackArena,
+    memo: BatchMemo,
+    scratch: Vec<u32>,
 }
 
 /// The ids an [`Interner`] gave to the samples of one batch.
@@ -32,9 +46,9 @@ impl Default for Interned {
 pub struct SealSelection<'a> {
     /// The stacks, by interner id; `None` for all. The sealed stack ids are positions in this list.
     pub stacks: Option<&'a [u32]>,
-    /// Mappings to keep beside those of the stacks; `None` for all.
+    /// Mappings to keep beside those of the stacks, [`NONE`]s allowed; `None` for all.
     pub keep_mappings: Option<&'a [u32]>,
-    /// Label sets to keep; `None` for all.
+    /// Label sets to keep, [`NONE`]s allowed; `None` for all.
     pub keep_label_sets: Option<&'a [u32]>,
 }
 
@@ -52,7 +66,12 @@ pub struct Sealed {
 impl Interner {
     /// An empty dictionary whose hashes are keyed by `seed`, which producers must not know.
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self {
+            symbols: SymbolArena::new(seed),
+            stacks: StackArena::new(seed),
+            memo: BatchMemo::default(),
+            scratch: Vec::new(),
+        }
     }
 
     /// Interns every sample of `batch`.
@@ -69,26 +88,80 @@ impl Interner {
     ///
     /// # Errors
     /// As [`Interner::intern`]; `out` then holds nothing of use.
-    pub fn intern_into(&mut self, _batch: &ProfileBatch, _out: &mut Interned) -> Result<()> {
-        let _ = self.seed;
-        todo!()
+    pub fn intern_into(&mut self, batch: &ProfileBatch, out: &mut Interned) -> Result<()> {
+        self.memo.begin(batch);
+        out.main_mapping = match batch.symbols.mappings.is_empty() {
+            true => NONE,
+            false => self.symbols.mapping(batch, &mut self.memo, 0)?,
+        };
+        self.intern_stacks(batch, &mut out.stacks)?;
+        self.intern_label_sets(batch, &mut out.label_sets)
+    }
+
+    fn intern_stacks(&mut self, batch: &ProfileBatch, out: &mut Vec<u32>) -> Result<()> {
+        let Self { symbols, stacks, memo, scratch } = self;
+        let samples = &batch.samples;
+        out.clear();
+        out.reserve(samples.len());
+        for (row, ends) in samples.stack_offsets.windows(2).enumerate() {
+            let stack = samples.stack_locations.get(ends[0] as usize..ends[1] as usize);
+            let stack =
+                stack.ok_or_else(|| Error::invalid(format!("sample {row}: its stack is not in the profile")))?;
+            let known = |location: &u32| memo.locations.get(*location as usize).copied().unwrap_or(NONE);
+            scratch.clear();
+            scratch.extend(stack.iter().rev().map(known));
+            if scratch.contains(&NONE) {
+                for (id, location) in scratch.iter_mut().zip(stack.iter().rev()).filter(|(id, _)| **id == NONE) {
+                    *id = symbols.location(batch, memo, *location).map_err(|e| e.with("sample", row))?;
+                }
+            }
+            out.push(stacks.intern(scratch)?);
+        }
+        Ok(())
+    }
+
+    fn intern_label_sets(&mut self, batch: &ProfileBatch, out: &mut Vec<u32>) -> Result<()> {
+        let samples = &batch.samples;
+        out.clear();
+        if samples.labels.is_empty() {
+            return Ok(());
+        }
+        out.reserve(samples.len());
+        let mut last: (&[Label], u32) = (&[], NONE);
+        for (row, ends) in samples.label_offsets.windows(2).enumerate() {
+            let labels = samples.labels.get(ends[0] as usize..ends[1] as usize);
+            let labels =
+                labels.ok_or_else(|| Error::invalid(format!("sample {row}: its labels are not in the profile")))?;
+            if labels != last.0 {
+                let id = self.symbols.label_set(batch, &mut self.memo, labels).map_err(|e| e.with("sample", row))?;
+                last = (labels, id);
+            }
+            out.push(last.1);
+        }
+        match out.len() == samples.len() {
+            true => Ok(()),
+            false => Err(Error::invalid("label offsets and stack offsets differ in length")),
+        }
     }
 
     /// How many distinct stacks were seen.
     pub fn stacks(&self) -> usize {
-        todo!()
+        self.stacks.len()
     }
 
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        todo!()
+        self.symbols.memory_bytes()
+            + self.stacks.memory_bytes()
+            + self.memo.memory_bytes()
+            + self.scratch.capacity() * size_of::<u32>()
     }
 
     /// The canonical form of the selected stacks and of the symbols they use.
     ///
     /// # Panics
     /// When the selection names an id this interner never gave.
-    pub fn seal(&self, _select: &SealSelection<'_>) -> Sealed {
-        todo!()
+    pub fn seal(&self, select: &SealSelection<'_>) -> Sealed {
+        crate::seal::seal(&self.symbols, &self.stacks, select)
     }
 }

@@ -5,11 +5,16 @@ mod check;
 mod dictionary;
 mod fold;
 mod frame;
+mod id_table;
 mod interner;
 mod levels;
 mod merge;
+mod seal;
+mod stack_arena;
+mod symbol_arena;
 mod symbols;
 mod top;
+mod tree_builder;
 mod value_tree;
 
 pub use byte_strings::ByteStrings;

@@ -1,8 +1,9 @@
 //! The symbol tables of a dictionary in columns: functions, locations with their lines, label sets.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
-use flamestore_model::{Function, Label, Line, NONE};
+use flamestore_model::{Function, Label, LabelValue, Line, NONE};
 
 use crate::byte_strings::index;
 
@@ -185,5 +186,53 @@ impl LabelSets {
         self.labels.extend(labels);
         self.offsets.push(index(self.labels.len()));
         index(self.len() - 1)
+    }
+}
+
+/// A location as canonical order sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct LocationKey<'a> {
+    /// The functions of its lines, innermost first, in the id space of the comparison.
+    pub(crate) functions: &'a [u32],
+    pub(crate) lines: &'a [i64],
+    pub(crate) columns: &'a [i64],
+    pub(crate) mapping: u32,
+    pub(crate) address: u64,
+    pub(crate) is_folded: bool,
+}
+
+impl Locations {
+    pub(crate) fn key(&self, id: u32) -> LocationKey<'_> {
+        let rows = self.line_rows(id);
+        LocationKey {
+            functions: &self.line_function[rows.clone()],
+            lines: &self.line_line[rows.clone()],
+            columns: &self.line_column[rows],
+            mapping: self.mapping[id as usize],
+            address: self.address[id as usize],
+            is_folded: self.is_folded[id as usize],
+        }
+    }
+}
+
+impl LocationKey<'_> {
+    /// Canonical order: functions outermost first, then lines and columns, then the place.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        let functions = self.functions.iter().rev().cmp(other.functions.iter().rev());
+        let positions = || {
+            let own = self.lines.iter().zip(self.columns).rev();
+            own.cmp(other.lines.iter().zip(other.columns).rev())
+        };
+        functions.then_with(positions).then_with(|| {
+            (self.mapping, self.address, self.is_folded).cmp(&(other.mapping, other.address, other.is_folded))
+        })
+    }
+}
+
+/// A label as canonical order sees it: key, kind, number, string or unit.
+pub(crate) fn label_order(label: &Label) -> (u32, bool, i64, u32) {
+    match label.value {
+        LabelValue::Str(id) => (label.key, false, 0, id),
+        LabelValue::Num(number, unit) => (label.key, true, number, unit),
     }
 }
