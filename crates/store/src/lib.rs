@@ -1,1 +1,47 @@
 //! The store: object store, manifest, head and flush.
+//!
+//! ```text
+//! push ──▶ head (open) ──freeze──▶ head (frozen) ──seal──▶ tables ──upload──▶ bucket ──commit──▶ manifest version
+//!             │                        │                                                            │
+//!             └────────────────────────┴──────────── snapshot: each profile once ───────────────────┘
+//! ```
+//!
+//! Holds always: an object is created once and never changed; what a manifest names was uploaded before; a profile is in
+//! an open head, in a frozen one or in a segment, and moves from one to the next in one step that no snapshot can see
+//! half of. No lock is held across an await. Wall time and randomness are arguments ([`StoreOptions`]).
+//!
+//! Absent: durability before a flush. What was acknowledged but not flushed is lost with the process.
+
+mod bucket;
+mod check;
+mod clock;
+mod commit;
+mod flush;
+mod head;
+mod ids;
+mod key;
+mod manifest;
+mod metric;
+mod options;
+mod probe;
+mod push;
+mod snapshot;
+mod source;
+mod state;
+mod store;
+mod url;
+mod view;
+
+pub use bucket::{Bucket, ObjectEntry};
+pub use check::{CheckReport, Listing, Problem, check, ls};
+pub use clock::{Clock, Entropy, ManualClock, SystemClock};
+pub use flush::FlushReport;
+pub use key::{Day, ObjectKey};
+pub use manifest::{MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
+pub use metric::names as metric_names;
+pub use options::{Background, StoreOptions};
+pub use push::PushProfile;
+pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};
+pub use store::{HeadStatus, Store};
+pub use url::{BucketOptions, StoreUrl};
+pub use view::{HeadSamples, HeadSelection, HeadView};

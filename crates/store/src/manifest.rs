@@ -1,0 +1,248 @@
+//! What exists: the live segments of a store and the epoch of each writer, as one immutable object per version.
+//!
+//! ```text
+//! offset  size  what
+//!      0     4  "FSMF"
+//!      4     4  format version, little-endian; 1
+//!      8     8  length of the body, little-endian
+//!     16     8  XXH3-64 of the body, little-endian
+//!     24     …  the body: protobuf, see `wire`
+//! ```
+//!
+//! Always: versions count up from 1 without a gap; a version is created once and never changed; segments are sorted by
+//! tenant, day and id, each id once. A reader refuses a newer format before it looks at the body. See
+//! `docs/format/manifest.md`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flamestore_model::{Error, Result, SegmentId, Tenant, TimeRange};
+use flamestore_segment::Table;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::key::{Day, ObjectKey};
+
+mod wire;
+
+/// The newest format of manifests this build writes, and the newest it reads.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+const MAGIC: &[u8; 4] = b"FSMF";
+const HEADER_BYTES: usize = 24;
+
+/// One version of what exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// The version; 0 is the empty store that was never written.
+    pub version: u64,
+    /// Random bits of the commit that made this version: how a writer knows its own.
+    pub nonce: u128,
+    /// The writer that made this version.
+    pub writer: String,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_unix_nano: i64,
+    /// What every writer that ever opened the store has reached, by its name.
+    pub writers: BTreeMap<String, WriterState>,
+    /// The live segments, sorted by tenant, day and id.
+    pub segments: Vec<Arc<SegmentEntry>>,
+}
+
+/// What a writer has reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterState {
+    /// How often a store was opened under the writer's name: the latest one is in charge, earlier ones are fenced.
+    pub epoch: u64,
+    /// The number of the last flush committed in this epoch: a flush up to this number is committed, whatever became of
+    /// its segments since.
+    pub flushes: u64,
+}
+
+/// Where the rows of a segment come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SegmentSource {
+    /// A head was flushed.
+    Flush,
+    /// Segments were merged.
+    Compaction,
+    /// Profiles were brought in whole.
+    Import,
+}
+
+/// A live segment: where it is, and what a query needs to know to leave it aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentEntry {
+    /// Its name.
+    pub id: SegmentId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The day of all its profiles.
+    pub day: Day,
+    /// How often its rows were merged: 0 fresh from a head.
+    pub level: u32,
+    /// Where its rows come from.
+    pub source: SegmentSource,
+    /// The first time of a profile, in nanoseconds since 1970.
+    pub time_min: i64,
+    /// The last time of a profile.
+    pub time_max: i64,
+    /// The ids of its profile types, sorted, distinct.
+    pub profile_types: Vec<String>,
+    /// Its services, sorted, distinct.
+    pub services: Vec<String>,
+    /// Its tables.
+    pub tables: Vec<TableEntry>,
+    /// Rows of `samples`.
+    pub sample_rows: u64,
+    /// Rows of `profiles`.
+    pub profile_rows: u64,
+    /// Rows of `series`.
+    pub series: u64,
+    /// Distinct stacks.
+    pub stacks: u64,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_unix_nano: i64,
+    /// The writer that made it.
+    pub writer: String,
+    /// That writer's epoch then.
+    pub writer_epoch: u64,
+    /// The format of its tables.
+    pub format_version: u32,
+}
+
+/// One table of a segment, as an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableEntry {
+    /// Which table.
+    pub table: Table,
+    /// The object's size.
+    pub bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// The last bytes of the object that open it: page index and footer.
+    pub footer_bytes: u64,
+    /// XXH3-64 of the object.
+    pub checksum: u64,
+}
+
+impl SegmentEntry {
+    /// The object of `table`.
+    pub fn key(&self, table: Table) -> ObjectKey {
+        ObjectKey::Segment { tenant: self.tenant.clone(), table, day: self.day, id: self.id }
+    }
+
+    /// The entry of `table`, if the segment has it.
+    pub fn table(&self, table: Table) -> Option<&TableEntry> {
+        self.tables.iter().find(|entry| entry.table == table)
+    }
+
+    /// The bytes of all its objects.
+    pub fn bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.bytes).sum()
+    }
+
+    /// Whether a profile of it may have been taken within `range`.
+    pub fn overlaps(&self, range: &TimeRange) -> bool {
+        range.overlaps(self.time_min, self.time_max)
+    }
+
+    fn order(&self) -> (&Tenant, Day, SegmentId) {
+        (&self.tenant, self.day, self.id)
+    }
+
+    /// What holds of every entry: asserted before it is written, an error when read.
+    fn wrong(&self) -> Option<&'static str> {
+        if self.time_min > self.time_max {
+            return Some("a segment ends before it starts");
+        }
+        if Day::of(self.time_min) != self.day || Day::of(self.time_max) != self.day {
+            return Some("a segment has times outside of its day");
+        }
+        if self.tables.iter().any(|table| table.footer_bytes > table.bytes) {
+            return Some("a footer is larger than its object");
+        }
+        let tables_once = self.tables.windows(2).all(|pair| pair[0].table < pair[1].table);
+        (!tables_once).then_some("the tables of a segment are out of order")
+    }
+}
+
+impl Manifest {
+    /// The segment `id`, if it is live.
+    pub fn segment(&self, id: SegmentId) -> Option<&Arc<SegmentEntry>> {
+        self.segments.iter().find(|entry| entry.id == id)
+    }
+
+    /// What `writer` has reached; epoch 0 if it never opened the store.
+    pub fn writer_state(&self, writer: &str) -> WriterState {
+        self.writers.get(writer).copied().unwrap_or_default()
+    }
+
+    /// The object of this version.
+    ///
+    /// # Panics
+    /// When the manifest breaks what holds of every manifest: a bug of ours must not become an object.
+    pub fn to_bytes(&self) -> Bytes {
+        let wrong = self.wrong();
+        assert!(wrong.is_none(), "manifest {}: {}", self.version, wrong.unwrap_or_default());
+        let body = wire::encode(self);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&MANIFEST_FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&xxh3_64(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        Bytes::from(bytes)
+    }
+
+    /// Reads the object of version `version`.
+    ///
+    /// # Errors
+    /// `Invalid` when its format is newer than this build; `Corrupt`, naming the object, when it is not what was written.
+    pub fn from_bytes(version: u64, bytes: &[u8]) -> Result<Self> {
+        let object = ObjectKey::Manifest(version);
+        let corrupt = |what: String| Error::corrupt(format!("manifest: {what}")).with("object", &object);
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(corrupt(format!("has {} bytes, fewer than its header", bytes.len())));
+        };
+        if &header[..4] != MAGIC {
+            return Err(corrupt("does not start with \"FSMF\"".to_owned()));
+        }
+        let format = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+        if format > MANIFEST_FORMAT {
+            return Err(Error::invalid(format!(
+                "manifest: format {format} is newer than {MANIFEST_FORMAT}, the newest this build knows: upgrade flamestore"
+            ))
+            .with("object", &object));
+        }
+        let number = |at: usize| header[at..at + 8].iter().rev().fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        if format == 0 || number(8) != body.len() as u64 {
+            return Err(corrupt(format!("format {format}: body of {} bytes, expected {}", body.len(), number(8))));
+        }
+        let (found, expected) = (xxh3_64(body), number(16));
+        if found != expected {
+            return Err(corrupt("checksum differs".to_owned())
+                .with("expected", format!("{expected:016x}"))
+                .with("found", format!("{found:016x}")));
+        }
+        let manifest = wire::decode(body).map_err(|e| corrupt("its body cannot be read".to_owned()).because(e))?;
+        if manifest.version != version {
+            return Err(corrupt(format!("says it is version {}", manifest.version)));
+        }
+        match manifest.wrong() {
+            None => Ok(manifest),
+            Some(what) => Err(corrupt(what.to_owned())),
+        }
+    }
+
+    fn wrong(&self) -> Option<&'static str> {
+        if self.segments.windows(2).any(|pair| pair[0].order() >= pair[1].order()) {
+            return Some("segments are out of order");
+        }
+        self.segments.iter().find_map(|entry| entry.wrong())
+    }
+
+    /// Puts segments where they belong.
+    pub(crate) fn sort(&mut self) {
+        self.segments.sort_by(|a, b| a.order().cmp(&b.order()));
+    }
+}

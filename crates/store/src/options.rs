@@ -1,0 +1,108 @@
+//! How a store behaves: every bound, with its default and its reason.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flamestore_model::{Error, Result};
+use flamestore_segment::SegmentOptions;
+
+use crate::{Bucket, Clock, Entropy, SystemClock};
+
+/// How to open a [`Store`](crate::Store).
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Where the objects are.
+    pub bucket: Bucket,
+    /// The name of this writer: 1 to 64 printable characters. Opening the same bucket under the same name fences the
+    /// store that used it before; stores of different names write side by side.
+    pub writer: String,
+    /// Bytes the heads of all tenants may hold, frozen ones included; a push that would pass them is refused.
+    pub head_bytes_max: usize,
+    /// Bytes of open heads at which they are flushed.
+    pub flush_bytes: usize,
+    /// The age of an open head's oldest push at which it is flushed: long heads make small dictionaries.
+    pub flush_interval: Duration,
+    /// How long the first retry of a failed flush waits; each next one waits twice as long, up to `flush_interval`.
+    pub flush_retry_delay: Duration,
+    /// How long the id of a published profile is remembered, so that a retried push does not count twice.
+    pub retry_window: Duration,
+    /// Ids remembered of published profiles, 48 bytes each; the oldest go first.
+    pub retry_ids_max: usize,
+    /// Tables uploaded at one time.
+    pub uploads_max: usize,
+    /// Bytes of decoded dictionaries kept for queries.
+    pub dictionary_cache_bytes: usize,
+    /// How the tables of segments are cut.
+    pub segment: SegmentOptions,
+    /// Whether flushes run by themselves; otherwise only [`Store::flush`](crate::Store::flush) flushes.
+    pub background: Background,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bits of ids and nonces.
+    pub entropy: Arc<Entropy>,
+}
+
+/// Whether a store works by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// Heads are flushed when they are old or large.
+    Run,
+    /// Nothing happens unless called.
+    Off,
+}
+
+impl StoreOptions {
+    /// The defaults, on `bucket`.
+    pub fn new(bucket: Bucket) -> Self {
+        Self {
+            bucket,
+            writer: "flamestore".to_owned(),
+            head_bytes_max: 512 << 20,
+            flush_bytes: 192 << 20,
+            flush_interval: Duration::from_secs(300),
+            flush_retry_delay: Duration::from_secs(1),
+            retry_window: Duration::from_secs(600),
+            retry_ids_max: 1 << 20,
+            uploads_max: 8,
+            dictionary_cache_bytes: 64 << 20,
+            segment: SegmentOptions::default(),
+            background: Background::Run,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(Entropy::from_system()),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.writer.is_empty() || self.writer.len() > 64 || self.writer.chars().any(char::is_control) {
+            return Err(Error::invalid("store: writer is 1 to 64 printable characters")
+                .with("writer", format!("{:?}", self.writer)));
+        }
+        for (name, value) in [
+            ("head_bytes_max", self.head_bytes_max),
+            ("flush_bytes", self.flush_bytes),
+            ("uploads_max", self.uploads_max),
+        ] {
+            if value == 0 {
+                return Err(Error::invalid(format!("store: {name} is 0")));
+            }
+        }
+        if self.flush_interval.is_zero() || self.flush_retry_delay.is_zero() {
+            return Err(Error::invalid("store: flush_interval and flush_retry_delay must be longer than 0"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("bucket", &self.bucket)
+            .field("writer", &self.writer)
+            .field("head_bytes_max", &self.head_bytes_max)
+            .field("flush_bytes", &self.flush_bytes)
+            .field("flush_interval", &self.flush_interval)
+            .field("background", &self.background)
+            .finish_non_exhaustive()
+    }
+}
