@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flamestore_model::{Error, Mapping, NONE, Result};
+use flamestore_model::{Error, Label, Mapping, NONE, Result};
 
 use crate::{ByteStrings, Functions, LabelSets, Locations};
 
@@ -83,6 +83,16 @@ impl Dictionary {
             NONE => address,
             mapping => address.wrapping_add(self.mappings[mapping as usize].memory_start),
         }
+    }
+
+    /// Bytes of memory held, spare room aside.
+    pub fn memory_bytes(&self) -> usize {
+        let functions = self.functions.len() * (3 * size_of::<u32>() + size_of::<i64>());
+        let locations = self.locations.len() * (2 * size_of::<u32>() + size_of::<u64>() + size_of::<bool>());
+        let lines = self.locations.line_function.len() * (size_of::<u32>() + 2 * size_of::<i64>());
+        let labels = self.label_sets.len() * size_of::<u32>() + self.label_sets.labels.len() * size_of::<Label>();
+        let mappings = self.mappings.len() * size_of::<Mapping>();
+        self.strings.memory_bytes() + mappings + functions + locations + lines + labels
     }
 }
 

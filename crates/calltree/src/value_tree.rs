@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use flamestore_model::NONE;
+
+use crate::byte_strings::index;
+use crate::merge_dictionaries::merge_dictionaries;
+use crate::merge_trees::merge_trees;
 use crate::{CallTree, Dictionary};
 
 /// A call tree with one or more columns of values. Sums wrap at 64 bits.
@@ -21,37 +26,162 @@ impl ValueTree {
         Self { dictionary: Arc::default(), tree: CallTree::default(), values: vec![vec![0]; columns] }
     }
 
-    /// The nodes of `tree` that have a non-zero value in them or below, given one value per stack and column: scatters
-    /// the values to the leaves, then drops what is zero. `tree` and `leaves` are those of a sealed dictionary.
+    /// The nodes of `tree` that have a non-zero value in them or below, given one value per stack and column: scatters the
+    /// values to the leaves, then drops what is zero. `tree` and `leaves` are those of a sealed dictionary.
     ///
     /// # Panics
     /// When a column is not as long as `leaves`.
-    pub fn from_stacks(_dictionary: Arc<Dictionary>, _tree: &CallTree, _leaves: &[u32], _columns: &[&[i64]]) -> Self {
-        todo!()
+    pub fn from_stacks(dictionary: Arc<Dictionary>, tree: &CallTree, leaves: &[u32], columns: &[&[i64]]) -> Self {
+        let mut values = vec![vec![0_i64; tree.len()]; columns.len()];
+        for (nodes, stacks) in values.iter_mut().zip(columns) {
+            assert_eq!(stacks.len(), leaves.len(), "one value per stack");
+            for (leaf, value) in leaves.iter().zip(*stacks).filter(|(_, value)| **value != 0) {
+                let node = &mut nodes[*leaf as usize];
+                *node = node.wrapping_add(*value);
+            }
+        }
+        prune(dictionary, tree, &values)
     }
 
     /// Drops the nodes that have no non-zero value in them or below. Symbols stay.
     #[must_use]
     pub fn prune(self) -> Self {
-        todo!()
+        prune(self.dictionary, &self.tree, &self.values)
     }
 
     /// Drops the symbols that no node uses, and all label sets.
     #[must_use]
     pub fn prune_symbols(self) -> Self {
-        todo!()
+        let Self { dictionary, mut tree, values } = self;
+        let (dictionary, locations) = crate::retain::retain(&dictionary, &tree.location[1..]);
+        for location in &mut tree.location[1..] {
+            *location = locations[*location as usize];
+        }
+        Self { dictionary: dictionary.into(), tree, values }
     }
 
     /// Per node, the sum of column `column` over its subtree.
     ///
     /// # Panics
     /// When there is no such column.
-    pub fn totals(&self, _column: usize) -> Vec<i64> {
-        todo!()
+    pub fn totals(&self, column: usize) -> Vec<i64> {
+        let mut totals = self.values[column].clone();
+        for node in (1..totals.len()).rev() {
+            let parent = self.tree.parent[node] as usize;
+            totals[parent] = totals[parent].wrapping_add(totals[node]);
+        }
+        totals
     }
 
-    /// Bytes of memory held by the tree and its values, without the dictionary.
+    /// Bytes of memory held by the tree and its values, without the dictionary ([`Dictionary::memory_bytes`]).
     pub fn memory_bytes(&self) -> usize {
-        todo!()
+        let columns = self.values.iter().map(|column| column.capacity() * size_of::<i64>()).sum::<usize>();
+        (self.tree.parent.capacity() + self.tree.location.capacity()) * size_of::<u32>() + columns
     }
+}
+
+fn prune(dictionary: Arc<Dictionary>, tree: &CallTree, values: &[Vec<i64>]) -> ValueTree {
+    let mut keep = vec![false; tree.len()];
+    for node in (1..tree.len()).rev() {
+        if keep[node] || values.iter().any(|column| column[node] != 0) {
+            keep[node] = true;
+            keep[tree.parent[node] as usize] = true;
+        }
+    }
+    keep[0] = true;
+    let kept = keep.iter().filter(|keep| **keep).count();
+    let mut pruned = CallTree { parent: Vec::with_capacity(kept), location: Vec::with_capacity(kept) };
+    let mut remap = vec![NONE; tree.len()];
+    for node in (0..tree.len()).filter(|node| keep[*node]) {
+        remap[node] = index(pruned.len());
+        // The root is its own parent, so the parent's new number is always known.
+        pruned.parent.push(remap[tree.parent[node] as usize]);
+        pruned.location.push(tree.location[node]);
+    }
+    let compact = |column: &Vec<i64>| {
+        let mut compacted = Vec::with_capacity(kept);
+        compacted.extend(column.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(value, _)| *value));
+        compacted
+    };
+    ValueTree { dictionary, tree: pruned, values: values.iter().map(compact).collect() }
+}
+
+/// The union of value trees, with `columns` columns: column `c` of an input is added to column `first + c`, where `first`
+/// is the number that comes with it. All inputs at 0 make a range merge; two periods at 0 and 1 make a diff. Nodes whose
+/// values cancel out stay. Neither the order nor the grouping of the inputs matters to the answer.
+///
+/// # Panics
+/// When an input has a column past `columns`, or the union outgrows 32-bit ids.
+pub fn merge(inputs: Vec<(ValueTree, usize)>, columns: usize) -> ValueTree {
+    for (input, first) in &inputs {
+        assert!(first + input.values.len() <= columns, "a column past the {columns} of the merge");
+        assert!(input.values.iter().all(|column| column.len() == input.tree.len()), "one value per node");
+    }
+    let Some((first, _)) = inputs.first() else {
+        return ValueTree::empty(columns);
+    };
+    let same_dictionary = |a: &Arc<Dictionary>, b: &Arc<Dictionary>| Arc::ptr_eq(a, b) || a == b;
+    match inputs.iter().all(|(input, _)| same_dictionary(&input.dictionary, &first.dictionary)) {
+        true => merge_same_dictionary(inputs, columns),
+        false => merge_any(inputs, columns),
+    }
+}
+
+fn merge_same_dictionary(inputs: Vec<(ValueTree, usize)>, columns: usize) -> ValueTree {
+    let first = &inputs[0].0;
+    if inputs.iter().all(|(input, _)| input.tree == first.tree) {
+        return add_columns(inputs, columns);
+    }
+    let dictionary = Arc::clone(&first.dictionary);
+    let locations: Vec<u32> = (0..index(dictionary.locations.len())).collect();
+    let maps = vec![&locations[..]; inputs.len()];
+    merge_values(dictionary, &inputs, &maps, columns)
+}
+
+fn merge_any(inputs: Vec<(ValueTree, usize)>, columns: usize) -> ValueTree {
+    let dictionaries: Vec<&Dictionary> = inputs.iter().map(|(input, _)| &*input.dictionary).collect();
+    let merged = merge_dictionaries(&dictionaries);
+    let maps: Vec<&[u32]> = merged.remaps.iter().map(|remap| &remap.locations[..]).collect();
+    merge_values(merged.dictionary.into(), &inputs, &maps, columns)
+}
+
+fn merge_values(
+    dictionary: Arc<Dictionary>,
+    inputs: &[(ValueTree, usize)],
+    locations: &[&[u32]],
+    columns: usize,
+) -> ValueTree {
+    let trees: Vec<(&CallTree, &[u32])> =
+        inputs.iter().map(|(input, _)| &input.tree).zip(locations.iter().copied()).collect();
+    let merged = merge_trees(&trees);
+    let mut values = vec![vec![0_i64; merged.tree.len()]; columns];
+    for ((input, first), remap) in inputs.iter().zip(&merged.remaps) {
+        for (from, to) in input.values.iter().zip(&mut values[*first..]) {
+            for (value, node) in from.iter().zip(remap) {
+                let sum = &mut to[*node as usize];
+                *sum = sum.wrapping_add(*value);
+            }
+        }
+    }
+    ValueTree { dictionary, tree: merged.tree, values }
+}
+
+/// The merge of inputs that have one tree.
+fn add_columns(inputs: Vec<(ValueTree, usize)>, columns: usize) -> ValueTree {
+    let mut values: Vec<Vec<i64>> = vec![Vec::new(); columns];
+    let mut shape = None;
+    for (input, first) in inputs {
+        for (from, to) in input.values.into_iter().zip(&mut values[first..]) {
+            match to.is_empty() {
+                true => *to = from,
+                false => to.iter_mut().zip(from).for_each(|(sum, value)| *sum = sum.wrapping_add(value)),
+            }
+        }
+        shape.get_or_insert((input.dictionary, input.tree));
+    }
+    let (dictionary, tree) = shape.unwrap_or_default();
+    for column in values.iter_mut().filter(|column| column.is_empty()) {
+        column.resize(tree.len(), 0);
+    }
+    ValueTree { dictionary, tree, values }
 }
