@@ -15,6 +15,7 @@ mod input;
 mod reader;
 mod report;
 mod rows;
+mod scan;
 mod schema;
 mod seal;
 mod source;

@@ -1,9 +1,30 @@
 //! Writes the tables of a segment as Parquet files.
+//!
+//! Encodings come from the table of columns in the schema; only `samples.value` is tried both ways, since counts are
+//! smaller split into bytes and gauges that repeat are smaller as they are. Files carry a page index and no bloom filters.
 
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
 use bytes::Bytes;
-use flamestore_model::Result;
+use flamestore_model::{Error, Result};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use parquet::schema::types::ColumnPath;
+use xxhash_rust::xxh3::xxh3_64;
 
+use crate::schema::{Column, ColumnEncoding, FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY};
 use crate::{SegmentMeta, SegmentOptions, SegmentTables, Table};
+
+/// Rows of a column that decide its encoding.
+const TRIAL_ROWS: usize = 1 << 16;
+
+/// Bytes of a page, before encoding, that no page passes by much.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// One table as a Parquet file.
 #[derive(Clone, Debug)]
@@ -34,12 +55,183 @@ impl SealedSegment {
     pub fn bytes(&self) -> u64 {
         self.tables.iter().map(|table| table.bytes.len() as u64).sum()
     }
+
+    /// One table.
+    pub fn table(&self, table: Table) -> Option<&SealedTable> {
+        self.tables.iter().find(|sealed| sealed.table == table)
+    }
 }
 
-/// Encodes `tables`, consuming their batches table by table.
+/// Encodes `tables`, table by table; the batches of a table are dropped when it is written.
 ///
 /// # Errors
 /// `Internal` when the Parquet writer refuses what was built.
-pub fn seal(_tables: SegmentTables, _options: &SegmentOptions) -> Result<SealedSegment> {
-    Err(flamestore_model::Error::internal("not written yet"))
+pub fn seal(mut tables: SegmentTables, options: &SegmentOptions) -> Result<SealedSegment> {
+    let mut sealed = Vec::with_capacity(Table::ALL.len());
+    for table in Table::ALL {
+        let batches = tables.take(table);
+        let refused = |wrong: ParquetError| Error::internal("a table is not written").with("table", table).because(wrong);
+        sealed.push(seal_table(table, batches, options).map_err(refused)?);
+    }
+    Ok(SealedSegment { tables: sealed, meta: tables.meta })
+}
+
+fn seal_table(
+    table: Table,
+    batches: Vec<RecordBatch>,
+    options: &SegmentOptions,
+) -> std::result::Result<SealedTable, ParquetError> {
+    let (bytes, metadata) = write(table, batches.iter(), properties(table, &batches, options)?)?;
+    drop(batches);
+    let body_end = body_end(&metadata);
+    Ok(SealedTable {
+        table,
+        rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+        footer_bytes: bytes.len() as u64 - body_end,
+        checksum: xxh3_64(&bytes),
+        bytes: bytes.into(),
+    })
+}
+
+fn write<'a>(
+    table: Table,
+    batches: impl Iterator<Item = &'a RecordBatch>,
+    properties: WriterProperties,
+) -> std::result::Result<(Vec<u8>, ParquetMetaData), ParquetError> {
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true)
+        .with_schema_root(table.as_str().to_owned());
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, table.schema(), options)?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    let metadata = writer.close()?;
+    Ok((bytes, metadata))
+}
+
+/// Where the last column chunk ends; after it come only indexes and the footer.
+fn body_end(metadata: &ParquetMetaData) -> u64 {
+    let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let end = columns.map(|column| {
+        let (start, length) = column.byte_range();
+        start + length
+    });
+    // The magic of an empty file.
+    end.max().unwrap_or(4)
+}
+
+fn properties(
+    table: Table,
+    batches: &[RecordBatch],
+    options: &SegmentOptions,
+) -> std::result::Result<WriterProperties, ParquetError> {
+    let page_rows = match table {
+        Table::Samples => options.sample_page_rows,
+        _ => options.page_rows,
+    };
+    let metadata = vec![
+        KeyValue::new(FORMAT_VERSION_KEY.to_owned(), FORMAT_VERSION.to_string()),
+        KeyValue::new(TABLE_KEY.to_owned(), table.as_str().to_owned()),
+    ];
+    let mut builder = base_properties(table)?
+        .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
+        .set_data_page_row_count_limit(page_rows.max(1))
+        .set_write_batch_size(page_rows.clamp(1, 1024))
+        .set_data_page_size_limit(PAGE_BYTES_MAX)
+        .set_key_value_metadata(Some(metadata))
+        .set_sorting_columns(sorting_columns(table));
+    for (at, column) in table.columns().iter().enumerate() {
+        let encoding = match column.encoding {
+            ColumnEncoding::Trial => trial(table, at, batches)?,
+            _ => column.encoding.parquet(),
+        };
+        builder = column_properties(builder, table, at, column, encoding);
+    }
+    Ok(builder.build())
+}
+
+fn base_properties(table: Table) -> std::result::Result<WriterPropertiesBuilder, ParquetError> {
+    let level = match table {
+        Table::Samples | Table::Profiles => 1,
+        _ => 6,
+    };
+    Ok(WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_created_by(concat!("flamestore ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(level)?)))
+}
+
+fn column_properties(
+    mut builder: WriterPropertiesBuilder,
+    table: Table,
+    at: usize,
+    column: &Column,
+    encoding: Option<Encoding>,
+) -> WriterPropertiesBuilder {
+    for leaf in column.ty.leaves() {
+        let path = leaf_path(column, leaf);
+        builder = builder
+            .set_column_statistics_enabled(path.clone(), statistics(table, at))
+            .set_column_dictionary_enabled(path.clone(), encoding.is_none());
+        if let Some(encoding) = encoding {
+            builder = builder.set_column_encoding(path, encoding);
+        }
+    }
+    builder
+}
+
+pub(crate) fn leaf_path(column: &Column, leaf: &str) -> ColumnPath {
+    let below = leaf.split('.').filter(|part| !part.is_empty());
+    ColumnPath::new(std::iter::once(column.name).chain(below).map(str::to_owned).collect())
+}
+
+/// Page statistics cost bytes of every footer; they are kept where rows are sorted or nearly so.
+fn statistics(table: Table, column: usize) -> EnabledStatistics {
+    let name = table.columns()[column].name;
+    match table {
+        Table::Samples if name != "value" => EnabledStatistics::Page,
+        Table::Profiles if matches!(name, "profile" | "series_id" | "time_unix_nano") => EnabledStatistics::Page,
+        _ if table.sorted_by().contains(&name) => EnabledStatistics::Page,
+        _ => EnabledStatistics::Chunk,
+    }
+}
+
+fn sorting_columns(table: Table) -> Option<Vec<SortingColumn>> {
+    let index = |name: &&str| table.columns().iter().position(|column| column.name == *name);
+    let sorting = |index: usize| SortingColumn {
+        column_idx: i32::try_from(index).unwrap_or(0),
+        descending: false,
+        nulls_first: true,
+    };
+    Some(table.sorted_by().iter().filter_map(index).map(sorting).collect())
+}
+
+/// The smaller of splitting bytes and leaving them, on rows from the whole column.
+fn trial(
+    table: Table,
+    column: usize,
+    batches: &[RecordBatch],
+) -> std::result::Result<Option<Encoding>, ParquetError> {
+    let share = (TRIAL_ROWS / batches.len().max(1)).max(1024);
+    let schema = Arc::new(arrow::datatypes::Schema::new(vec![table.schema().field(column).clone()]));
+    let parts = batches.iter().step_by((batches.len() * 1024 / TRIAL_ROWS).max(1));
+    let parts: Vec<RecordBatch> = parts
+        .map(|batch| RecordBatch::try_new(Arc::clone(&schema), vec![batch.column(column).slice(0, share.min(batch.num_rows()))]))
+        .collect::<std::result::Result<_, _>>()?;
+    let bytes = |encoding: Encoding| -> std::result::Result<usize, ParquetError> {
+        let properties = base_properties(table)?.set_dictionary_enabled(false).set_encoding(encoding).build();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, Arc::clone(&schema), Some(properties))?;
+        for part in &parts {
+            writer.write(part)?;
+        }
+        writer.close()?;
+        Ok(bytes.len())
+    };
+    Ok(Some(match bytes(Encoding::BYTE_STREAM_SPLIT)? < bytes(Encoding::PLAIN)? {
+        true => Encoding::BYTE_STREAM_SPLIT,
+        false => Encoding::PLAIN,
+    }))
 }

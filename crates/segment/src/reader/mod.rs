@@ -1,0 +1,285 @@
+//! Reads one segment.
+//!
+//! ```text
+//! selector ─▶ postings ─▶ series ─▶ profiles ─▶ row ranges of samples ─▶ dense sums by stack ─▶ leaves ─▶ ValueTree
+//!                            └▶ dictionary: rows of one service in seven tables ──────────────────┘
+//! ```
+//!
+//! Kept once read: footers with page indexes, `dictionaries`, `series`, `postings`. Dictionaries are kept in a cache
+//! bounded by bytes. A merge holds one dictionary and one sum per stack of it.
+
+mod cache;
+mod lists;
+mod postings;
+mod profiles;
+mod samples;
+mod symbols;
+mod verify;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use flamestore_calltree::{SealedDictionary, ValueTree};
+use flamestore_model::{Error, ProfileId, Result, Selector, TimeRange};
+use roaring::RoaringBitmap;
+
+pub use cache::DictionaryCache;
+pub use verify::read_everything;
+
+use crate::scan::{Kept, TableFile, scan};
+use crate::{
+    DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ScanReport, SeriesTable, Table,
+    TableSource,
+};
+use postings::Postings;
+
+/// Bytes of dictionaries a reader keeps when it shares no cache.
+const CACHE_BYTES_MAX: usize = 16 << 20;
+
+/// Reads one segment. Footers, page indexes and the small tables are read once and kept.
+///
+/// All reads fail with `Corrupt`, naming the table, when what was stored is not what was written, and with the error of
+/// the source when it cannot be reached.
+pub struct SegmentReader {
+    source: Arc<dyn TableSource>,
+    files: [Kept<TableFile>; Table::ALL.len()],
+    dictionaries: Kept<Vec<DictionaryEntry>>,
+    series: Kept<SeriesTable>,
+    postings: Kept<Postings>,
+    cache: Arc<DictionaryCache>,
+    cache_key: u64,
+}
+
+impl SegmentReader {
+    /// A reader with a small dictionary cache of its own.
+    pub fn new(source: Arc<dyn TableSource>) -> Self {
+        Self::with_cache(source, Arc::new(DictionaryCache::new(CACHE_BYTES_MAX)))
+    }
+
+    /// A reader that shares `cache` with readers of other segments.
+    pub fn with_cache(source: Arc<dyn TableSource>, cache: Arc<DictionaryCache>) -> Self {
+        Self {
+            source,
+            files: Default::default(),
+            dictionaries: Kept::default(),
+            series: Kept::default(),
+            postings: Kept::default(),
+            cache_key: cache.reader_key(),
+            cache,
+        }
+    }
+
+    /// The dictionaries: one per service, by id.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn dictionaries(&self) -> Result<Arc<Vec<DictionaryEntry>>> {
+        self.dictionaries.get(lists::dictionaries(self)).await
+    }
+
+    /// The series.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn series(&self) -> Result<Arc<SeriesTable>> {
+        self.series.get(lists::series(self)).await
+    }
+
+    async fn postings(&self) -> Result<Arc<Postings>> {
+        self.postings.get(postings::load(self)).await
+    }
+
+    /// The ids of the series `selector` fits, by postings.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn select_series(&self, selector: &Selector) -> Result<RoaringBitmap> {
+        Ok(self.postings().await?.select(selector))
+    }
+
+    /// Label names with their values and how many of `series` (all if none is given) have each; derived labels included;
+    /// sorted by name, then value. Pairs that no series has are left out.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn labels(&self, series: Option<&RoaringBitmap>) -> Result<Vec<(String, String, u64)>> {
+        Ok(self.postings().await?.labels(series))
+    }
+
+    /// The profiles of `series` taken within `range`, by row.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn profiles(
+        &self,
+        series: &RoaringBitmap,
+        range: &TimeRange,
+        report: &mut ScanReport,
+    ) -> Result<Vec<ProfileRow>> {
+        profiles::select(self, series, range, report).await
+    }
+
+    /// All that the profiles say of themselves, in the order given.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn profile_details(
+        &self,
+        profiles: &[ProfileRow],
+        report: &mut ScanReport,
+    ) -> Result<Vec<ProfileDetail>> {
+        profiles::details(self, profiles, report).await
+    }
+
+    /// The rows of the source profile `id`: one per sample type; empty if it is not here.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn find_profile(&self, id: ProfileId, report: &mut ScanReport) -> Result<Vec<ProfileRow>> {
+        profiles::find(self, id, report).await
+    }
+
+    /// The dictionary, its call tree and its stacks; only its rows are read, unless it is in the cache.
+    ///
+    /// # Errors
+    /// As all reads; `NotFound` when there is no such dictionary.
+    pub async fn load_dictionary(&self, dictionary_id: u32, report: &mut ScanReport) -> Result<Arc<SealedDictionary>> {
+        if let Some(kept) = self.cache.get((self.cache_key, dictionary_id)) {
+            return Ok(kept);
+        }
+        let entries = self.dictionaries().await?;
+        let entry = entries.get(dictionary_id as usize).ok_or_else(|| {
+            Error::not_found("the segment has no such dictionary").with("dictionary", dictionary_id)
+        })?;
+        let loaded = Arc::new(symbols::load(self, entry, report).await?);
+        self.cache.put((self.cache_key, dictionary_id), &loaded);
+        Ok(loaded)
+    }
+
+    /// Adds the values of `profiles` into `acc`, indexed by stack id minus `stack_base`. Sums wrap.
+    ///
+    /// # Errors
+    /// As all reads; `Corrupt` when a stack lies outside of `acc`.
+    pub async fn accumulate(
+        &self,
+        profiles: &[ProfileRow],
+        stack_base: u32,
+        acc: &mut [i64],
+        report: &mut ScanReport,
+    ) -> Result<()> {
+        samples::accumulate(self, profiles, stack_base, acc, report).await
+    }
+
+    /// The samples of `profiles`, which are all of dictionary `entry`, in the order given.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn samples(
+        &self,
+        entry: &DictionaryEntry,
+        profiles: &[ProfileRow],
+        report: &mut ScanReport,
+    ) -> Result<Vec<ProfileSamples>> {
+        samples::read(self, entry, profiles, report).await
+    }
+
+    /// The profiles that `selector` and `range` ask for, by dictionary: what [`Self::merge_dictionary`] takes.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn select(
+        &self,
+        selector: &Selector,
+        range: &TimeRange,
+        report: &mut ScanReport,
+    ) -> Result<Vec<DictionarySelection>> {
+        let selected = self.select_series(selector).await?;
+        let profiles = self.profiles(&selected, range, report).await?;
+        let (series, entries) = (self.series().await?, self.dictionaries().await?);
+        let mut by_dictionary: Vec<Vec<ProfileRow>> = vec![Vec::new(); entries.len()];
+        for profile in profiles {
+            let dictionary = series.get(profile.series_id).map_or(0, |series| series.dictionary_id);
+            by_dictionary[dictionary as usize].push(profile);
+        }
+        let selection = |(entry, profiles): (&DictionaryEntry, _)| DictionarySelection { entry: entry.clone(), profiles };
+        let selected = entries.iter().zip(by_dictionary).filter(|(_, profiles)| !profiles.is_empty());
+        Ok(selected.map(selection).collect())
+    }
+
+    /// The merge of the profiles of one dictionary: one column of self values, without nodes of no value.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn merge_dictionary(
+        &self,
+        selection: &DictionarySelection,
+        report: &mut ScanReport,
+    ) -> Result<ValueTree> {
+        let DictionarySelection { entry, profiles } = selection;
+        let mut sums = vec![0; bounded(self, Table::Stacks, entry.stacks.rows()).await?];
+        self.accumulate(profiles, entry.stacks.first, &mut sums, report).await?;
+        let sealed = self.load_dictionary(entry.dictionary_id, report).await?;
+        Ok(ValueTree::from_stacks(Arc::clone(&sealed.dictionary), &sealed.tree, &sealed.leaves, &[&sums]))
+    }
+
+    /// The merges of all dictionaries. [`Self::select`] and [`Self::merge_dictionary`] need less memory.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn merge(
+        &self,
+        selector: &Selector,
+        range: &TimeRange,
+        report: &mut ScanReport,
+    ) -> Result<Vec<ValueTree>> {
+        let mut trees = Vec::new();
+        for selection in self.select(selector, range, report).await? {
+            trees.push(self.merge_dictionary(&selection, report).await?);
+        }
+        Ok(trees)
+    }
+
+    async fn file(&self, table: Table) -> Result<Arc<TableFile>> {
+        self.files[table.index()].get(TableFile::open(self.source.as_ref(), table)).await
+    }
+
+    /// Scans `columns` of `rows` of `table`.
+    async fn scan(
+        &self,
+        table: Table,
+        columns: &[&str],
+        rows: &[Range<u64>],
+        report: &mut ScanReport,
+        each: &mut (dyn FnMut(&RecordBatch) -> Result<()> + Send),
+    ) -> Result<()> {
+        let file = self.file(table).await?;
+        scan(self.source.as_ref(), &file, columns, rows, report, each).await
+    }
+
+    /// Scans `columns` of all rows of `table`.
+    async fn scan_all(
+        &self,
+        table: Table,
+        columns: &[&str],
+        each: &mut (dyn FnMut(&RecordBatch) -> Result<()> + Send),
+    ) -> Result<()> {
+        let rows = self.file(table).await?.rows();
+        self.scan(table, columns, &[0..rows], &mut ScanReport::default(), each).await
+    }
+}
+
+impl std::fmt::Debug for SegmentReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentReader").field("key", &self.cache_key).finish_non_exhaustive()
+    }
+}
+
+/// The number of `rows`, after making sure that `table` has them: what may be allocated for them.
+async fn bounded(reader: &SegmentReader, table: Table, rows: Range<u64>) -> Result<usize> {
+    let file = reader.file(table).await?;
+    match rows.end <= file.rows() {
+        true => Ok(usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX)),
+        false => Err(crate::scan::corrupt(table, "rows are missing").with("expected", rows.end).with("found", file.rows())),
+    }
+}

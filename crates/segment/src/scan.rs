@@ -1,0 +1,454 @@
+//! Scans of one table: only the pages of the wanted rows and columns are fetched and decoded.
+//!
+//! ```text
+//! row ranges ─▶ row groups + row selection ─▶ push decoder ─▶ byte ranges ─▶ source ─▶ record batches
+//! ```
+//!
+//! Fetching is asynchronous, decoding is not; a panic of the decoder on damaged bytes is caught and becomes `Corrupt`.
+//! Memory is bounded by the fetched pages of one row group and one batch.
+
+use std::future::Future;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
+use flamestore_model::{Error, Result};
+use futures::FutureExt;
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelectionPolicy,
+};
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::PageLocation;
+
+use crate::schema::{Column, FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
+use crate::{ScanReport, TableSource};
+
+/// Rows of a decoded batch: large, so that the cost of a batch does not show.
+const BATCH_ROWS: usize = 1 << 15;
+
+/// The opened footer of a table.
+pub(crate) struct TableFile {
+    pub(crate) table: Table,
+    metadata: ArrowReaderMetadata,
+    rows: u64,
+}
+
+/// Damage of `table`: what was expected, what was found.
+pub(crate) fn corrupt(table: Table, what: impl Into<String>) -> Error {
+    Error::corrupt(what).with("table", table)
+}
+
+impl TableFile {
+    /// Opens `table` and checks its footer.
+    pub(crate) async fn open(source: &dyn TableSource, table: Table) -> Result<Self> {
+        let mut reader = source.reader(table).await?;
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_page_index_policy(PageIndexPolicy::Optional);
+        let parsed = AssertUnwindSafe(reader.get_metadata(Some(&options))).catch_unwind().await;
+        let parsed = parsed.map_err(|_| corrupt(table, "the footer cannot be read"))?;
+        let parsed = parsed.map_err(|wrong| fetch_error(table, wrong))?;
+        let metadata = guard(table, || ArrowReaderMetadata::try_new(parsed, options))?;
+        check_version(table, metadata.metadata())?;
+        check_schema(table, &metadata)?;
+        let rows = check_rows(table, metadata.metadata())?;
+        Ok(Self { table, metadata, rows })
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn parquet(&self) -> &ParquetMetaData {
+        self.metadata.metadata()
+    }
+
+    /// First rows and ends of the row groups.
+    fn row_groups(&self) -> impl Iterator<Item = (usize, Range<u64>)> {
+        let mut start = 0;
+        self.parquet().row_groups().iter().enumerate().map(move |(at, group)| {
+            let rows = start..start + u64::try_from(group.num_rows()).unwrap_or(0);
+            start = rows.end;
+            (at, rows)
+        })
+    }
+
+    /// `ranges` without the pages in which `keep(min, max)` of column `name`, an INT64 without nulls, does not hold.
+    pub(crate) fn prune(&self, name: &str, ranges: Vec<Range<u64>>, keep: impl Fn(i64, i64) -> bool) -> Vec<Range<u64>> {
+        let parquet = self.parquet();
+        let leaf = parquet.file_metadata().schema_descr().columns().iter().position(|column| column.name() == name);
+        let (Some(leaf), Some(columns), Some(offsets)) = (leaf, parquet.column_index(), parquet.offset_index()) else {
+            return ranges;
+        };
+        let mut dropped = Vec::new();
+        for (group, rows) in self.row_groups() {
+            let index = columns.get(group).and_then(|columns| columns.get(leaf));
+            let (Some(ColumnIndexMetaData::INT64(index)), Some(pages)) = (index, pages(offsets, group, leaf)) else {
+                continue;
+            };
+            for (page, of_page) in page_rows(pages, rows.clone()).enumerate() {
+                match (index.min_values().get(page), index.max_values().get(page)) {
+                    (Some(min), Some(max)) if !keep(*min, *max) => dropped.push(of_page),
+                    _ => {}
+                }
+            }
+        }
+        subtract(ranges, &dropped)
+    }
+}
+
+type OffsetIndex = [Vec<parquet::file::page_index::offset_index::OffsetIndexMetaData>];
+
+fn pages(offsets: &OffsetIndex, group: usize, leaf: usize) -> Option<&[PageLocation]> {
+    offsets.get(group)?.get(leaf).map(|index| index.page_locations().as_slice())
+}
+
+/// The rows of each page of a column chunk that holds `rows`.
+fn page_rows(pages: &[PageLocation], rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let start = move |page: &PageLocation| rows.start + u64::try_from(page.first_row_index).unwrap_or(0);
+    let (first, end) = (start.clone(), rows.end);
+    pages.iter().enumerate().map(move |(at, page)| first(page)..pages.get(at + 1).map_or(end, &first))
+}
+
+/// `ranges` less `holes`; both ascending and disjoint.
+fn subtract(ranges: Vec<Range<u64>>, holes: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut kept = Vec::with_capacity(ranges.len());
+    for mut range in ranges {
+        let first = holes.partition_point(|hole| hole.end <= range.start);
+        for hole in holes[first..].iter().take_while(|hole| hole.start < range.end) {
+            if range.start < hole.start {
+                kept.push(range.start..hole.start);
+            }
+            range.start = hole.end.min(range.end).max(range.start);
+        }
+        if !range.is_empty() {
+            kept.push(range);
+        }
+    }
+    kept
+}
+
+/// Joins ascending ranges that touch.
+///
+/// # Errors
+/// `None` when they are not ascending or overlap.
+pub(crate) fn join_ranges(ranges: impl IntoIterator<Item = Range<u64>>) -> Option<Vec<Range<u64>>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            _ if range.is_empty() => {}
+            Some(last) if last.end == range.start => last.end = range.end,
+            Some(last) if last.end > range.start => return None,
+            _ => joined.push(range),
+        }
+    }
+    Some(joined)
+}
+
+/// Decodes `columns` of the rows in `ranges` (ascending, disjoint) and gives each batch to `each`, in order of rows.
+pub(crate) async fn scan(
+    source: &dyn TableSource,
+    file: &TableFile,
+    columns: &[&str],
+    ranges: &[Range<u64>],
+    report: &mut ScanReport,
+    each: &mut (dyn FnMut(&RecordBatch) -> Result<()> + Send),
+) -> Result<()> {
+    let table = file.table;
+    let Some(mut decoder) = decoder(file, columns, ranges, report)? else { return Ok(()) };
+    let mut reader = source.reader(table).await?;
+    loop {
+        match guard(table, || decoder.try_next_reader())? {
+            DecodeResult::NeedsData(wanted) => fetch(table, reader.as_mut(), &mut decoder, wanted, report).await?,
+            DecodeResult::Data(mut batches) => {
+                while let Some(batch) = guard(table, || batches.next().transpose())? {
+                    report.rows += batch.num_rows() as u64;
+                    each(&batch)?;
+                }
+                YieldOnce::default().await;
+            }
+            DecodeResult::Finished => return Ok(()),
+        }
+    }
+}
+
+async fn fetch(
+    table: Table,
+    reader: &mut dyn AsyncFileReader,
+    decoder: &mut ParquetPushDecoder,
+    wanted: Vec<Range<u64>>,
+    report: &mut ScanReport,
+) -> Result<()> {
+    if wanted.iter().any(|range| range.end < range.start) {
+        return Err(corrupt(table, "a page ends before it starts"));
+    }
+    report.requests += 1;
+    report.bytes_read += wanted.iter().map(|range| range.end - range.start).sum::<u64>();
+    let fetched = reader.get_byte_ranges(wanted.clone()).await.map_err(|wrong| fetch_error(table, wrong))?;
+    let complete = fetched.len() == wanted.len()
+        && fetched.iter().zip(&wanted).all(|(bytes, range)| bytes.len() as u64 == range.end - range.start);
+    if !complete {
+        return Err(corrupt(table, "the file is shorter than its footer says"));
+    }
+    guard(table, || decoder.push_ranges(wanted, fetched))
+}
+
+/// A decoder of the wanted rows and columns, or nothing when there is no row.
+fn decoder(
+    file: &TableFile,
+    columns: &[&str],
+    ranges: &[Range<u64>],
+    report: &mut ScanReport,
+) -> Result<Option<ParquetPushDecoder>> {
+    if ranges.last().is_some_and(|range| range.end > file.rows) {
+        return Err(corrupt(file.table, "rows are missing")
+            .with("expected", ranges.last().map_or(0, |range| range.end))
+            .with("found", file.rows));
+    }
+    let schema = file.metadata.schema();
+    let roots: Vec<usize> = columns.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+    let mask = ProjectionMask::roots(file.metadata.parquet_schema(), roots);
+    let plan = plan(file, ranges);
+    report_plan(file, &mask, &plan, report);
+    if plan.row_groups.is_empty() {
+        return Ok(None);
+    }
+    guard(file.table, || {
+        let selection = RowSelection::from_consecutive_ranges(plan.selected.iter().cloned(), plan.rows);
+        ParquetPushDecoderBuilder::new_with_metadata(file.metadata.clone())
+            .with_batch_size(BATCH_ROWS)
+            .with_row_groups(plan.row_groups.clone())
+            .with_row_selection(selection)
+            .with_row_selection_policy(RowSelectionPolicy::Selectors)
+            .with_projection(mask)
+            .build()
+    })
+    .map(Some)
+}
+
+/// Row groups that hold wanted rows, and the wanted rows counted from the first of them on.
+struct Plan {
+    row_groups: Vec<usize>,
+    rows: usize,
+    selected: Vec<Range<usize>>,
+    by_group: Vec<(Range<u64>, Vec<Range<u64>>)>,
+}
+
+fn plan(file: &TableFile, ranges: &[Range<u64>]) -> Plan {
+    let mut plan = Plan { row_groups: Vec::new(), rows: 0, selected: Vec::new(), by_group: Vec::new() };
+    for (group, rows) in file.row_groups() {
+        let first = ranges.partition_point(|range| range.end <= rows.start);
+        let inside = ranges[first..].iter().take_while(|range| range.start < rows.end);
+        let inside: Vec<Range<u64>> = inside
+            .map(|range| range.start.max(rows.start)..range.end.min(rows.end))
+            .filter(|range| !range.is_empty())
+            .collect();
+        if inside.is_empty() {
+            continue;
+        }
+        let relative = |row: u64| plan.rows + usize::try_from(row - rows.start).unwrap_or(usize::MAX);
+        plan.selected.extend(inside.iter().map(|range| relative(range.start)..relative(range.end)));
+        plan.rows = relative(rows.end);
+        plan.row_groups.push(group);
+        plan.by_group.push((rows, inside));
+    }
+    plan
+}
+
+fn report_plan(file: &TableFile, mask: &ProjectionMask, plan: &Plan, report: &mut ScanReport) {
+    let parquet = file.parquet();
+    let read = plan.row_groups.len() as u64;
+    report.row_groups_read += read;
+    report.row_groups_skipped += parquet.num_row_groups() as u64 - read;
+    let Some(offsets) = parquet.offset_index() else { return };
+    let leaves = 0..parquet.file_metadata().schema_descr().num_columns();
+    for leaf in leaves.filter(|leaf| mask.leaf_included(*leaf)) {
+        let total: u64 = (0..parquet.num_row_groups()).map(|g| pages(offsets, g, leaf).map_or(0, <[_]>::len) as u64).sum();
+        let mut read = 0;
+        for (group, (rows, inside)) in plan.row_groups.iter().zip(&plan.by_group) {
+            let of_group = page_rows(pages(offsets, *group, leaf).unwrap_or_default(), rows.clone());
+            let wanted = |page: &Range<u64>| {
+                let first = inside.partition_point(|range| range.end <= page.start);
+                inside.get(first).is_some_and(|range| range.start < page.end)
+            };
+            read += of_group.filter(wanted).count() as u64;
+        }
+        report.pages_read += read;
+        report.pages_skipped += total - read;
+    }
+}
+
+/// Runs code of the Parquet reader on untrusted bytes.
+pub(crate) fn guard<T, E>(table: Table, read: impl FnOnce() -> std::result::Result<T, E>) -> Result<T>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(wrong)) => Err(corrupt(table, "the file cannot be decoded").because(wrong)),
+        Err(_) => Err(corrupt(table, "the file cannot be decoded").because("the decoder gave up")),
+    }
+}
+
+/// An error of the source keeps its kind; an error of the Parquet reader means damage.
+fn fetch_error(table: Table, wrong: ParquetError) -> Error {
+    match wrong {
+        ParquetError::External(source) => match source.downcast::<Error>() {
+            Ok(ours) => ours.with("table", table),
+            Err(source) => Error::unavailable("the table cannot be fetched").with("table", table).because(source),
+        },
+        wrong => corrupt(table, "the file cannot be read").because(wrong),
+    }
+}
+
+fn check_version(table: Table, metadata: &ParquetMetaData) -> Result<()> {
+    let entries = metadata.file_metadata().key_value_metadata();
+    let value = |key: &str| {
+        let entry = entries.into_iter().flatten().find(|entry| entry.key == key);
+        entry.and_then(|entry| entry.value.as_deref()).unwrap_or_default()
+    };
+    if value(TABLE_KEY) != table.as_str() {
+        return Err(corrupt(table, "the file is of another table").with("found", format!("{:?}", value(TABLE_KEY))));
+    }
+    match value(FORMAT_VERSION_KEY).parse::<u32>() {
+        Ok(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(()),
+        Ok(version) => Err(corrupt(table, "the table is of a format version this reader does not know")
+            .with("expected", format!("1..={FORMAT_VERSION}"))
+            .with("found", version)),
+        Err(_) => Err(corrupt(table, "the table names no format version")),
+    }
+}
+
+fn check_schema(table: Table, metadata: &ArrowReaderMetadata) -> Result<()> {
+    for column in table.columns() {
+        let found = metadata.schema().field_with_name(column.name).ok();
+        let fits = match found {
+            Some(field) => same_type(field.data_type(), &column.ty.data_type()) && (column.nullable || !field.is_nullable()),
+            None => column.nullable,
+        };
+        if !fits {
+            return Err(wrong_column(table, column, found.map(|field| field.to_string())));
+        }
+    }
+    Ok(())
+}
+
+fn wrong_column(table: Table, column: &Column, found: Option<String>) -> Error {
+    let null = if column.nullable { "" } else { "non-null " };
+    corrupt(table, "a column is not as the format says")
+        .with("column", column.name)
+        .with("expected", format!("{null}{}", column.ty.data_type()))
+        .with("found", found.unwrap_or_else(|| "nothing".to_owned()))
+}
+
+/// Whether the types are alike apart from the names and flags inside of them.
+fn same_type(found: &DataType, expected: &DataType) -> bool {
+    match (found, expected) {
+        (DataType::List(found), DataType::List(expected)) => same_type(found.data_type(), expected.data_type()),
+        (DataType::Map(found, _), DataType::Map(expected, _)) => same_type(found.data_type(), expected.data_type()),
+        (DataType::Struct(found), DataType::Struct(expected)) => {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| same_type(f.data_type(), e.data_type()))
+        }
+        _ => found == expected,
+    }
+}
+
+/// The number of rows, after checking that row groups, columns and pages agree on it.
+fn check_rows(table: Table, metadata: &ParquetMetaData) -> Result<u64> {
+    let disagree = |what: &str| corrupt(table, format!("{what} of the footer disagree"));
+    let mut rows = 0_u64;
+    for (at, group) in metadata.row_groups().iter().enumerate() {
+        let group_rows = u64::try_from(group.num_rows()).map_err(|_| disagree("row counts"))?;
+        rows = rows.checked_add(group_rows).filter(|rows| *rows <= i64::MAX as u64).ok_or_else(|| disagree("row counts"))?;
+        for (leaf, column) in group.columns().iter().enumerate() {
+            let flat = column.column_descr().max_rep_level() == 0;
+            if flat && column.num_values() != group.num_rows() || column.compressed_size() < 0 || column.data_page_offset() < 0 {
+                return Err(disagree("columns"));
+            }
+            let located = metadata.offset_index().and_then(|offsets| pages(offsets, at, leaf));
+            if located.is_some_and(|located| !pages_fit(located, group.num_rows())) {
+                return Err(disagree("pages"));
+            }
+        }
+    }
+    let named = u64::try_from(metadata.file_metadata().num_rows()).ok();
+    let bounded = table == Table::Samples || rows < u64::from(u32::MAX);
+    match named == Some(rows) && bounded {
+        true => Ok(rows),
+        false => Err(disagree("row counts").with("expected", rows).with("found", metadata.file_metadata().num_rows())),
+    }
+}
+
+fn pages_fit(pages: &[PageLocation], rows: i64) -> bool {
+    let ascending = pages.windows(2).all(|pair| pair[0].first_row_index < pair[1].first_row_index);
+    let inside = pages.first().is_none_or(|page| page.first_row_index == 0)
+        && pages.last().is_none_or(|page| page.first_row_index < rows);
+    ascending && inside && pages.iter().all(|page| page.offset >= 0 && page.compressed_page_size >= 0)
+}
+
+/// Gives the executor a turn, so that a dropped query stops and others go on.
+#[derive(Default)]
+struct YieldOnce(bool);
+
+impl Future for YieldOnce {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The column `name` of `batch` as `A`. The footer was checked, so it exists unless it is nullable.
+pub(crate) fn column<'a, A: Array + 'static>(table: Table, batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_any().downcast_ref::<A>());
+    column.ok_or_else(|| corrupt(table, "a column is missing").with("column", name))
+}
+
+/// A value that is loaded once and then kept.
+pub(crate) struct Kept<T>(futures::lock::Mutex<Option<Arc<T>>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(futures::lock::Mutex::new(None))
+    }
+}
+
+impl<T> Kept<T> {
+    /// The value; `load` runs when there is none yet. Others that ask meanwhile wait for it.
+    pub(crate) async fn get(&self, load: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
+        let mut kept = self.0.lock().await;
+        if let Some(kept) = kept.as_ref() {
+            return Ok(Arc::clone(kept));
+        }
+        let loaded = Arc::new(load.await?);
+        *kept = Some(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_join_where_they_touch_and_lose_their_holes() {
+        assert_eq!(join_ranges([0..2, 2..5, 7..7, 8..9]), Some(vec![0..5, 8..9]));
+        assert_eq!(join_ranges([0..2, 1..5]), None);
+        assert_eq!(subtract(vec![0..10, 20..30], &[2..4, 8..22, 29..40]), vec![0..2, 4..8, 22..29]);
+        assert_eq!(subtract(vec![0..3], &[0..3]), Vec::<Range<u64>>::new());
+    }
+}
