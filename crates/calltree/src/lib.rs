@@ -3,6 +3,7 @@
 mod byte_strings;
 mod check;
 mod dictionary;
+mod flame_tree;
 mod fold;
 mod frame;
 mod id_table;
@@ -22,8 +23,9 @@ mod value_tree;
 
 pub use byte_strings::ByteStrings;
 pub use dictionary::{CallTree, Dictionary, SealedDictionary};
+pub use flame_tree::FlameTree;
 pub use flamestore_model::{Function, Label, LabelValue, Line, Mapping, NONE};
-pub use fold::{FlameTree, FoldOptions, fold};
+pub use fold::{FoldOptions, fold};
 pub use frame::frame_name;
 pub use interner::{Interned, Interner, SealSelection, Sealed};
 pub use levels::FlameLevels;
