@@ -1,9 +1,16 @@
-//! Looks at a bucket without opening it as a store: nothing is written (API; bodies follow).
+//! Looks at a bucket without opening it as a store: nothing is written, so it is safe beside a running one.
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use flamestore_model::{Error, Result};
+use bytes::Bytes;
+use flamestore_model::Result;
+use flamestore_segment::{Table, read_everything};
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Bucket, Manifest, ObjectEntry};
+use crate::flush::blocking;
+use crate::manifest::{SegmentEntry, TableEntry};
+use crate::{Bucket, Manifest, ObjectEntry, ObjectKey, commit};
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,24 +19,24 @@ pub struct CheckReport {
     pub version: u64,
     /// Live segments.
     pub segments: usize,
-    /// Objects read, manifest included.
+    /// Tables read.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Source profiles × sample types in live segments.
+    /// Rows of `profiles` in live segments: source profiles times their sample types.
     pub profile_rows: u64,
-    /// Rows of samples in live segments.
+    /// Rows of `samples` in live segments.
     pub sample_rows: u64,
     /// What is wrong; empty for a sound store.
     pub problems: Vec<Problem>,
-    /// Objects that nothing refers to: left by crashes, harmless.
+    /// Objects that nothing refers to: left by crashes, or just being uploaded; harmless.
     pub garbage: Vec<ObjectEntry>,
 }
 
 /// Something wrong with one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The object.
+    /// The object, or the segment for what several of its objects do not agree on.
     pub object: String,
     /// What is wrong with it.
     pub what: String,
@@ -44,18 +51,84 @@ pub struct Listing {
     pub versions: usize,
 }
 
-/// Reads every object the newest manifest names and checks it: size, checksum, rows, and that its tables can be read.
-///
-/// # Errors
-/// What the bucket says when it cannot be listed. What is wrong with single objects is in the report.
-pub async fn check(_bucket: &Bucket) -> Result<CheckReport> {
-    Err(Error::internal("not written yet"))
-}
-
 /// The newest manifest.
 ///
 /// # Errors
 /// What the bucket says; `Corrupt` when the newest manifest is damaged.
-pub async fn ls(_bucket: &Bucket) -> Result<Listing> {
-    Err(Error::internal("not written yet"))
+pub async fn ls(bucket: &Bucket) -> Result<Listing> {
+    let versions = commit::versions(bucket).await?;
+    let manifest = match versions.iter().max() {
+        Some(version) => Arc::new(commit::read(bucket, *version).await?),
+        None => Arc::default(),
+    };
+    Ok(Listing { manifest, versions: versions.len() })
+}
+
+/// Reads every object the newest manifest names and checks it: size, checksum, and every row. One segment is in memory
+/// at a time.
+///
+/// # Errors
+/// What the bucket says when it cannot be listed; `Corrupt` when the newest manifest is damaged. What is wrong with
+/// segments is in the report.
+pub async fn check(bucket: &Bucket) -> Result<CheckReport> {
+    // the objects first: what a flush uploads meanwhile is then neither missing nor garbage
+    let objects = bucket.list("", None).await?;
+    let manifest = ls(bucket).await?.manifest;
+    let mut unnamed: HashMap<String, u64> = objects.into_iter().map(|object| (object.path, object.bytes)).collect();
+    unnamed.retain(|path, _| !matches!(path.parse(), Ok(ObjectKey::Manifest(_))));
+    let mut report = CheckReport { version: manifest.version, ..CheckReport::default() };
+    for entry in &manifest.segments {
+        report.check_segment(bucket, entry).await?;
+        for table in &entry.tables {
+            unnamed.remove(&entry.key(table.table).to_string());
+        }
+    }
+    report.garbage = unnamed.into_iter().map(|(path, bytes)| ObjectEntry { path, bytes }).collect();
+    report.garbage.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(report)
+}
+
+impl CheckReport {
+    async fn check_segment(&mut self, bucket: &Bucket, entry: &Arc<SegmentEntry>) -> Result<()> {
+        self.segments += 1;
+        self.profile_rows += entry.profile_rows;
+        self.sample_rows += entry.sample_rows;
+        let mut tables: Vec<(Table, Bytes)> = Vec::new();
+        for table in Table::ALL {
+            let path = entry.key(table).to_string();
+            let Some(expected) = entry.table(table) else {
+                self.problem(&path, "the manifest does not name this table".to_owned());
+                continue;
+            };
+            match bucket.read(&path).await {
+                Ok(bytes) => {
+                    self.objects += 1;
+                    self.bytes += bytes.len() as u64;
+                    match differs(expected, &bytes) {
+                        None => tables.push((table, bytes)),
+                        Some(what) => self.problem(&path, what),
+                    }
+                }
+                Err(error) => self.problem(&path, error.to_string()),
+            }
+        }
+        if tables.len() == Table::ALL.len()
+            && let Err(error) = blocking(move || read_everything(tables)).await
+        {
+            self.problem(&entry.id.to_string(), error.to_string());
+        }
+        Ok(())
+    }
+
+    fn problem(&mut self, object: &str, what: String) {
+        self.problems.push(Problem { object: object.to_owned(), what });
+    }
+}
+
+fn differs(expected: &TableEntry, bytes: &Bytes) -> Option<String> {
+    if bytes.len() as u64 != expected.bytes {
+        return Some(format!("has {} bytes, expected {}", bytes.len(), expected.bytes));
+    }
+    let (found, expected) = (xxh3_64(bytes), expected.checksum);
+    (found != expected).then(|| format!("checksum {found:016x}, expected {expected:016x}"))
 }

@@ -1,1 +1,262 @@
-//! To come.
+//! The head: what was pushed and is not in a segment yet, of one tenant, from one freeze to the next.
+//!
+//! ```text
+//! HeadPart ─ gate ─┬─ ServiceHead ─┬─ interner   write-locked while a push interns, read-locked while a query seals
+//!                  │               └─ rows       locked for as long as it takes to append or to count
+//!                  └─ ServiceHead …
+//! ```
+//!
+//! A push belongs to one service and appends all its sample types under one lock, so a query sees all of them or none.
+//! A push holds the gate open; closing the gate waits for the pushes inside, and later ones are turned away. After that
+//! the part never changes. Profiles only ever join, so a count of pushes names a past state ([`Watermark`]).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use flamestore_calltree::{Interned, Interner};
+use flamestore_model::{Labels, ProfileId, ProfileType, Result, Tenant};
+use flamestore_segment::ProfileMeta;
+use parking_lot::{Mutex, RwLock};
+
+use crate::ids::ID_BYTES;
+use crate::push::Checked;
+
+/// A guess of what an empty service takes.
+const SERVICE_BYTES: usize = 1024;
+
+/// The values of one profile in one sample type.
+#[derive(Debug)]
+pub(crate) struct HeadProfile {
+    push: u64,
+    pub(crate) meta: ProfileMeta,
+    /// Interner ids; shared with the other sample types of the profile where they are the same.
+    pub(crate) stacks: Arc<[u32]>,
+    pub(crate) values: Vec<i64>,
+    pub(crate) label_sets: Arc<[u32]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct HeadSeries {
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) profile_type: Arc<ProfileType>,
+    /// In the order of their pushes.
+    profiles: Vec<Arc<HeadProfile>>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    series: Vec<HeadSeries>,
+    index: HashMap<(Arc<Labels>, Arc<ProfileType>), usize>,
+    pushes: u64,
+}
+
+/// One service of a head.
+#[derive(Debug)]
+pub(crate) struct ServiceHead {
+    pub(crate) name: String,
+    pub(crate) interner: RwLock<Interner>,
+    rows: RwLock<Rows>,
+}
+
+/// How many pushes of a service are seen.
+pub(crate) type Watermark = u64;
+
+/// A series and its profiles up to a watermark, by time.
+pub(crate) struct SeriesAt {
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) profile_type: Arc<ProfileType>,
+    pub(crate) profiles: Vec<Arc<HeadProfile>>,
+}
+
+/// One tenant's head from one freeze to the next.
+#[derive(Debug)]
+pub(crate) struct HeadPart {
+    pub(crate) tenant: Tenant,
+    pub(crate) opened_unix_nano: i64,
+    seed: u64,
+    gate: RwLock<Gate>,
+    services: RwLock<BTreeMap<String, Arc<ServiceHead>>>,
+    ids: Mutex<Vec<ProfileId>>,
+    bytes: AtomicUsize,
+    profiles: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Closed,
+}
+
+/// What became of a push.
+pub(crate) enum Appended {
+    /// It is in; the head grew by so many bytes.
+    In { bytes: usize },
+    /// The part is closed; the next one takes it.
+    Closed,
+}
+
+impl HeadPart {
+    pub(crate) fn new(tenant: Tenant, opened_unix_nano: i64, seed: u64) -> Self {
+        Self {
+            tenant,
+            opened_unix_nano,
+            seed,
+            gate: RwLock::new(Gate::Open),
+            services: RwLock::default(),
+            ids: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            profiles: AtomicU64::new(0),
+        }
+    }
+
+    /// Appends all sample types of `push`, or none.
+    pub(crate) fn append(&self, push: &Checked) -> Result<Appended> {
+        let gate = self.gate.read();
+        if *gate == Gate::Closed {
+            return Ok(Appended::Closed);
+        }
+        let (service, mut bytes) = self.service(&push.service);
+        bytes += service.append(push)?;
+        if push.id_is_explicit {
+            self.ids.lock().push(push.id);
+            bytes += ID_BYTES;
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.profiles.fetch_add(1, Ordering::Relaxed);
+        drop(gate);
+        Ok(Appended::In { bytes })
+    }
+
+    /// Waits for the pushes inside and turns later ones away.
+    pub(crate) fn close(&self) {
+        *self.gate.write() = Gate::Closed;
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Source profiles held.
+    pub(crate) fn profiles(&self) -> u64 {
+        self.profiles.load(Ordering::Relaxed)
+    }
+
+    /// The ids that producers gave.
+    pub(crate) fn ids(&self) -> Vec<ProfileId> {
+        self.ids.lock().clone()
+    }
+
+    /// The services, by name, each with what it holds now.
+    pub(crate) fn watermarks(&self) -> Vec<(Arc<ServiceHead>, Watermark)> {
+        let services = self.services.read();
+        services.values().map(|service| (Arc::clone(service), service.rows.read().pushes)).collect()
+    }
+
+    fn service(&self, name: &str) -> (Arc<ServiceHead>, usize) {
+        if let Some(service) = self.services.read().get(name) {
+            return (Arc::clone(service), 0);
+        }
+        let mut services = self.services.write();
+        if let Some(service) = services.get(name) {
+            return (Arc::clone(service), 0);
+        }
+        let interner = Interner::new(self.seed);
+        let bytes = SERVICE_BYTES + name.len() + interner.memory_bytes();
+        let service =
+            Arc::new(ServiceHead { name: name.to_owned(), interner: RwLock::new(interner), rows: RwLock::default() });
+        services.insert(name.to_owned(), Arc::clone(&service));
+        (service, bytes)
+    }
+}
+
+impl ServiceHead {
+    fn append(&self, push: &Checked) -> Result<usize> {
+        let (interned, grown) = {
+            let mut interner = self.interner.write();
+            let before = interner.memory_bytes();
+            let interned = interner.intern(&push.batch)?;
+            (interned, interner.memory_bytes().saturating_sub(before))
+        };
+        let profiles = head_profiles(push, interned)?;
+        let rows: usize = profiles.iter().map(|profile| profile.memory_bytes()).sum();
+        Ok(grown + rows + self.rows.write().append(push, profiles))
+    }
+
+    /// The series that have profiles among the first `watermark` pushes.
+    pub(crate) fn series_at(&self, watermark: Watermark) -> Vec<SeriesAt> {
+        let rows = self.rows.read();
+        let mut series: Vec<SeriesAt> = rows.series.iter().filter_map(|series| series.at(watermark)).collect();
+        drop(rows);
+        for one in &mut series {
+            one.profiles.sort_by_key(|profile| profile.meta.time_unix_nano);
+        }
+        series
+    }
+}
+
+impl HeadSeries {
+    fn at(&self, watermark: Watermark) -> Option<SeriesAt> {
+        let count = self.profiles.partition_point(|profile| profile.push < watermark);
+        (count > 0).then(|| SeriesAt {
+            labels: Arc::clone(&self.labels),
+            profile_type: Arc::clone(&self.profile_type),
+            profiles: self.profiles[..count].to_vec(),
+        })
+    }
+}
+
+impl Rows {
+    fn append(&mut self, push: &Checked, profiles: Vec<HeadProfile>) -> usize {
+        let mut bytes = 0;
+        let labels = Arc::new(push.labels.clone());
+        for (profile_type, mut profile) in push.profile_types.iter().zip(profiles) {
+            profile.push = self.pushes;
+            let (at, grown) = self.series(&labels, profile_type);
+            self.series[at].profiles.push(Arc::new(profile));
+            bytes += grown;
+        }
+        self.pushes += 1;
+        bytes
+    }
+
+    fn series(&mut self, labels: &Arc<Labels>, profile_type: &ProfileType) -> (usize, usize) {
+        let key = (Arc::clone(labels), Arc::new(profile_type.clone()));
+        if let Some(at) = self.index.get(&key) {
+            return (*at, 0);
+        }
+        let text: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        let at = self.series.len();
+        self.series.push(HeadSeries { labels: Arc::clone(&key.0), profile_type: Arc::clone(&key.1), profiles: Vec::new() });
+        self.index.insert(key, at);
+        (at, 256 + text + profile_type.to_string().len())
+    }
+}
+
+impl HeadProfile {
+    fn memory_bytes(&self) -> usize {
+        let ProfileMeta { comments, default_sample_type, doc_url, drop_frames, keep_frames, .. } = &self.meta;
+        let text = comments.iter().chain([default_sample_type, doc_url, drop_frames, keep_frames]);
+        let text: usize = text.map(|bytes| bytes.len() + 24).sum();
+        let shared = |column: &Arc<[u32]>| column.len() * size_of::<u32>() / Arc::strong_count(column);
+        size_of::<Self>() + text + self.values.len() * size_of::<i64>() + shared(&self.stacks) + shared(&self.label_sets)
+    }
+}
+
+fn head_profiles(push: &Checked, interned: Interned) -> Result<Vec<HeadProfile>> {
+    let mut profiles: Vec<HeadProfile> = Vec::with_capacity(push.profile_types.len());
+    for value_index in 0..push.profile_types.len() {
+        let rows = push.rows(value_index, &interned);
+        let meta = push.meta(value_index, interned.main_mapping)?;
+        let last = profiles.last();
+        let share = |column: Vec<u32>, of: fn(&HeadProfile) -> &Arc<[u32]>| match last.map(of) {
+            Some(same) if **same == *column => Arc::clone(same),
+            _ => Arc::from(column),
+        };
+        let stacks = share(rows.stacks, |profile| &profile.stacks);
+        let label_sets = share(rows.label_sets, |profile| &profile.label_sets);
+        profiles.push(HeadProfile { push: 0, meta, stacks, values: rows.values, label_sets });
+    }
+    Ok(profiles)
+}

@@ -1,1 +1,117 @@
-//! To come.
+//! The tables of a stored segment as objects: exact ranges, one request for a footer whose length the manifest knows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flamestore_model::{Error, ErrorKind, Result};
+use flamestore_segment::{Table, TableSource};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+
+use crate::bucket::Bucket;
+use crate::manifest::SegmentEntry;
+use crate::metric;
+
+/// Reads the objects of one segment.
+pub(crate) struct BucketSource {
+    bucket: Bucket,
+    entry: Arc<SegmentEntry>,
+}
+
+struct ObjectReader {
+    bucket: Bucket,
+    path: String,
+    bytes: u64,
+    footer_bytes: u64,
+}
+
+impl BucketSource {
+    pub(crate) fn new(bucket: Bucket, entry: Arc<SegmentEntry>) -> Self {
+        Self { bucket, entry }
+    }
+}
+
+#[async_trait]
+impl TableSource for BucketSource {
+    async fn reader(&self, table: Table) -> Result<Box<dyn AsyncFileReader>> {
+        let missing = || Error::not_found("the segment has no such table").with("segment", self.entry.id).with("table", table);
+        let found = self.entry.table(table).ok_or_else(missing)?;
+        Ok(Box::new(ObjectReader {
+            bucket: self.bucket.clone(),
+            path: self.entry.key(table).to_string(),
+            bytes: found.bytes,
+            footer_bytes: found.footer_bytes,
+        }))
+    }
+}
+
+impl ObjectReader {
+    fn outside(&self, range: &Range<u64>) -> Option<Error> {
+        (range.start > range.end || range.end > self.bytes).then(|| {
+            Error::corrupt("a table refers to bytes outside of its object")
+                .with("object", &self.path)
+                .with("range", format!("{range:?}"))
+                .with("bytes", self.bytes)
+        })
+    }
+
+    async fn read(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
+        if let Some(error) = ranges.iter().find_map(|range| self.outside(range)) {
+            return Err(error);
+        }
+        let found = match &ranges[..] {
+            [range] => self.bucket.read_range(&self.path, range.clone()).await.map(|bytes| vec![bytes]),
+            _ => self.bucket.read_ranges(&self.path, &ranges).await,
+        };
+        let found = found.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Error::corrupt("an object that the manifest names is missing").with("object", &self.path).because(error)
+            }
+            _ => error,
+        })?;
+        let short = found.iter().zip(&ranges).any(|(bytes, range)| bytes.len() as u64 != range.end - range.start);
+        if short || found.len() != ranges.len() {
+            return Err(Error::corrupt("an object is shorter than the manifest says").with("object", &self.path));
+        }
+        metrics::counter!(metric::names::BUCKET_READS).increment(1);
+        metrics::counter!(metric::names::BUCKET_READ_BYTES).increment(ranges.iter().map(|r| r.end - r.start).sum());
+        Ok(found)
+    }
+
+    async fn read_metadata(&self, policy: PageIndexPolicy) -> parquet::errors::Result<Arc<ParquetMetaData>> {
+        let start = self.bytes - self.footer_bytes.min(self.bytes);
+        let footer = self.read(vec![start..self.bytes]).await.map_err(external)?.remove(0);
+        let mut reader = ParquetMetaDataReader::new().with_page_index_policy(policy);
+        reader.try_parse_sized(&footer, self.bytes)?;
+        reader.finish().map(Arc::new)
+    }
+}
+
+impl AsyncFileReader for ObjectReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move { self.read(vec![range]).await.map(|mut found| found.remove(0)).map_err(external) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { self.read(ranges).await.map_err(external) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        let policy = options.map_or(PageIndexPolicy::Optional, ArrowReaderOptions::offset_index_policy);
+        self.read_metadata(policy).boxed()
+    }
+}
+
+/// An error that keeps its kind on its way through the Parquet reader: whoever reads finds it by downcasting.
+fn external(error: Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}

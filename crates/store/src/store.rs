@@ -1,13 +1,36 @@
-//! The store (API; bodies follow).
+//! The store: pushes go in, snapshots come out, flushes run in between.
+
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use flamestore_model::{Error, ProfileId, Result, SegmentId, Tenant};
+use flamestore_model::{Error, ErrorKind, ProfileId, Result, SegmentId, Tenant};
+use flamestore_segment::DictionaryCache;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{FlushReport, Manifest, PushProfile, Snapshot, StoreOptions};
+use crate::commit::{self, Committer};
+use crate::flush::{Pending, Publisher, blocking};
+use crate::head::{Appended, HeadPart};
+use crate::ids::{RecentIds, Seen};
+use crate::probe::probe;
+use crate::push::Checked;
+use crate::state::State;
+use crate::{Background, FlushReport, Manifest, PushProfile, Snapshot, StoreOptions, metric};
 
-/// A store of profiles in a bucket.
-#[derive(Debug)]
-pub struct Store {}
+/// Samples from which a push is interned on a thread that may take long.
+const INLINE_SAMPLES_MAX: usize = 256;
+
+/// A store of profiles in a bucket. Dropping it stops its background work without flushing: call [`Store::shutdown`].
+pub struct Store {
+    inner: Arc<Inner>,
+    background: Mutex<Option<JoinHandle<()>>>,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
 
 /// What the heads of a store hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,24 +43,55 @@ pub struct HeadStatus {
     pub profiles: u64,
     /// Source profiles of frozen heads: those a flush has not published yet.
     pub frozen_profiles: u64,
-    /// When the oldest open head got its first profile, in nanoseconds since 1970.
+    /// When the oldest open head was opened, in nanoseconds since 1970.
     pub oldest_unix_nano: Option<i64>,
     /// The last flush's error, if it failed.
     pub flush_error: Option<String>,
 }
 
-fn unwritten<T>() -> Result<T> {
-    Err(Error::internal("not written yet"))
+struct Inner {
+    options: StoreOptions,
+    publisher: Publisher,
+    state: RwLock<State>,
+    ids: RecentIds,
+    budget: Budget,
+    /// Held by whoever brings a new manifest: one flush or refresh at a time.
+    flushing: tokio::sync::Mutex<Pending>,
+    /// Read-held by every push, so that a shutdown waits for them.
+    accepting: RwLock<bool>,
+    fenced: AtomicBool,
+    flush_error: Mutex<Option<String>>,
+    wake: Notify,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("options", &self.inner.options).finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// Opens the store in the bucket of `options`: probes it, reads the newest manifest and claims the writer's next epoch.
+    /// Opens the store in the bucket of `options`: reads the newest manifest, probes the bucket, and claims the writer's
+    /// next epoch, which fences the store that had it.
     ///
     /// # Errors
-    /// `Invalid`, naming the setting, when the bucket cannot be used as it is set up; `Corrupt`, naming the object, when
-    /// the newest manifest is damaged; `Unavailable` when the bucket cannot be reached.
-    pub async fn open(_options: StoreOptions) -> Result<Arc<Self>> {
-        unwritten()
+    /// `Invalid`, naming the setting, when the bucket cannot be used as it is set up, or when a newer Flamestore wrote
+    /// it; `Corrupt`, naming the object, when the newest manifest is damaged; `Unavailable` when the bucket cannot be
+    /// reached.
+    pub async fn open(options: StoreOptions) -> Result<Arc<Self>> {
+        options.check()?;
+        let newest = commit::newest(&options.bucket).await?;
+        probe(&options.bucket, options.entropy.next_u128()).await?;
+        let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
+        let (committer, manifest) =
+            Committer::claim(options.bucket.clone(), newest, options.writer.clone(), clock, entropy).await?;
+        let inner = Arc::new(Inner::new(options, committer));
+        inner.install(manifest, None);
+        let stop = CancellationToken::new();
+        let background = (inner.options.background == Background::Run)
+            .then(|| tokio::spawn(Arc::clone(&inner).run(stop.clone())));
+        let guard = stop.clone().drop_guard();
+        Ok(Arc::new(Self { inner, background: Mutex::new(background), stop, _stop_on_drop: guard }))
     }
 
     /// Stores one profile: all its sample types or none. Once this returns queries see it.
@@ -46,40 +100,60 @@ impl Store {
     /// `Invalid` when the batch or the labels are wrong; `Exhausted`, naming `head_bytes_max`, when the head is full;
     /// `Conflict` when the same id is being pushed right now; `Fenced` when another store took over this writer;
     /// `Unavailable` after [`Self::shutdown`].
-    pub async fn push(&self, _push: PushProfile) -> Result<ProfileId> {
-        unwritten()
+    pub async fn push(&self, push: PushProfile) -> Result<ProfileId> {
+        let pushed = match push.batch.samples.len() {
+            0..=INLINE_SAMPLES_MAX => self.inner.push(push),
+            _ => {
+                let inner = Arc::clone(&self.inner);
+                blocking(move || inner.push(push)).await
+            }
+        };
+        if let Err(error) = &pushed {
+            metrics::counter!(metric::names::REFUSED_PROFILES, "kind" => error.kind().as_str()).increment(1);
+        }
+        pushed
     }
 
     /// Publishes everything pushed before this call: seals, uploads, commits.
     ///
     /// # Errors
-    /// What the bucket says. What could not be published stays in memory, is still queried, and is tried again.
+    /// What the bucket says; `Fenced` when another store took over this writer. What could not be published stays in
+    /// memory, is still queried, and is tried again.
     pub async fn flush(&self) -> Result<FlushReport> {
-        unwritten()
+        self.inner.flush().await
     }
 
-    /// Refuses further pushes, stops the background work and flushes.
+    /// Refuses further pushes, waits for those under way, stops the background work and flushes.
     ///
     /// # Errors
-    /// As [`Self::flush`]; the message says how many profiles were not published.
+    /// As [`Self::flush`], with the number of profiles that were not published.
     pub async fn shutdown(&self) -> Result<()> {
-        unwritten()
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            *inner.accepting.write() = false;
+            Ok(())
+        })
+        .await?;
+        self.stop.cancel();
+        let background = self.background.lock().take();
+        if let Some(Err(error)) = match background {
+            Some(background) => Some(background.await),
+            None => None,
+        } {
+            tracing::error!(%error, "the background flush did not end");
+        }
+        let left = |error: Error| error.with("unpublished_profiles", self.head_status().profiles);
+        self.flush().await.map(drop).map_err(left)
     }
 
     /// What `tenant` has stored, now.
     pub fn snapshot(&self, tenant: &Tenant) -> Snapshot {
-        Snapshot {
-            tenant: tenant.clone(),
-            version: 0,
-            segments: Arc::from([]),
-            head: Vec::new(),
-            damaged: Arc::from([]),
-        }
+        self.inner.state.read().snapshot(tenant)
     }
 
     /// The tenants that have something stored, sorted.
     pub fn tenants(&self) -> Vec<Tenant> {
-        Vec::new()
+        self.inner.state.read().tenants()
     }
 
     /// Reads what other writers committed; returns the manifest's version.
@@ -87,19 +161,322 @@ impl Store {
     /// # Errors
     /// What the bucket says; `Corrupt` when the newest manifest is damaged.
     pub async fn refresh(&self) -> Result<u64> {
-        unwritten()
+        let pending = self.inner.flushing.lock().await;
+        let newest = commit::newer(&self.inner.options.bucket, &self.manifest()).await?;
+        let version = newest.version;
+        self.inner.install(newest, Some(&pending));
+        Ok(version)
     }
 
     /// Leaves segment `id` out of later snapshots because of `reason`, until a manifest drops it or the store is reopened.
-    pub fn quarantine(&self, _id: SegmentId, _reason: &str) {}
+    pub fn quarantine(&self, id: SegmentId, reason: &str) {
+        let mut state = self.inner.state.write();
+        if state.quarantine(id, reason) {
+            tracing::error!(segment = %id, reason, "a segment cannot be read and is left out of answers");
+        }
+        metrics::gauge!(metric::names::DAMAGED_SEGMENTS).set(gauge(state.damaged()));
+    }
 
     /// The manifest in use.
     pub fn manifest(&self) -> Arc<Manifest> {
-        Arc::default()
+        Arc::clone(self.inner.state.read().manifest())
     }
 
     /// What the heads hold.
     pub fn head_status(&self) -> HeadStatus {
-        HeadStatus::default()
+        let state = self.inner.state.read();
+        let frozen_profiles: u64 = state.frozen_parts().map(|part| part.profiles()).sum();
+        HeadStatus {
+            bytes: self.inner.budget.used.load(Ordering::Relaxed),
+            bytes_max: self.inner.options.head_bytes_max,
+            profiles: frozen_profiles + state.open_parts().map(|part| part.profiles()).sum::<u64>(),
+            frozen_profiles,
+            oldest_unix_nano: state.open_parts().map(|part| part.opened_unix_nano).min(),
+            flush_error: self.inner.flush_error.lock().clone(),
+        }
     }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &StoreOptions {
+        &self.inner.options
+    }
+}
+
+impl Inner {
+    fn new(options: StoreOptions, committer: Committer) -> Self {
+        let publisher = Publisher {
+            bucket: options.bucket.clone(),
+            committer,
+            clock: Arc::clone(&options.clock),
+            entropy: Arc::clone(&options.entropy),
+            segment: options.segment.clone(),
+            uploads_max: options.uploads_max,
+        };
+        let cache = Arc::new(DictionaryCache::new(options.dictionary_cache_bytes));
+        Self {
+            publisher,
+            state: RwLock::new(State::new(options.bucket.clone(), cache)),
+            ids: RecentIds::new(options.retry_window, options.retry_ids_max),
+            budget: Budget { used: AtomicUsize::new(0), max: options.head_bytes_max },
+            flushing: tokio::sync::Mutex::new(Pending { flush: 0, uploaded: None }),
+            accepting: RwLock::new(true),
+            fenced: AtomicBool::new(false),
+            flush_error: Mutex::default(),
+            wake: Notify::new(),
+            options,
+        }
+    }
+
+    fn push(&self, push: PushProfile) -> Result<ProfileId> {
+        let accepting = self.accepting.read();
+        if !*accepting {
+            return Err(Error::unavailable("store: is shutting down"));
+        }
+        self.check_fence()?;
+        let now = self.options.clock.now_unix_nano();
+        let new_id = ProfileId::from_parts(millis(now), self.options.entropy.next_u128());
+        let checked = Checked::new(push, new_id, now)?;
+        let Some(id) = self.begin(&checked)? else {
+            metrics::counter!(metric::names::DUPLICATE_PROFILES).increment(1);
+            return Ok(checked.id);
+        };
+        let bytes = self.append(&checked, now)?;
+        id.stored();
+        metrics::counter!(metric::names::INGESTED_PROFILES).increment(1);
+        metrics::counter!(metric::names::INGESTED_SAMPLES).increment(checked.batch.samples.len() as u64);
+        metrics::gauge!(metric::names::HEAD_BYTES).increment(gauge(bytes));
+        metrics::gauge!(metric::names::HEAD_PROFILES).increment(1.0);
+        Ok(checked.id)
+    }
+
+    /// Takes note of the push's id; `None` when its profile is stored already.
+    fn begin<'a>(&'a self, push: &'a Checked) -> Result<Option<InFlight<'a>>> {
+        let seen = match push.id_is_explicit {
+            true => self.ids.begin(&push.tenant, push.id),
+            false => Seen::Never,
+        };
+        match seen {
+            Seen::Never => Ok(Some(InFlight { ids: &self.ids, push, stored: false })),
+            Seen::InFlight => Err(Error::conflict("the same profile is being pushed right now").with("id", push.id)),
+            Seen::Stored => Ok(None),
+        }
+    }
+
+    fn append(&self, push: &Checked, now: i64) -> Result<usize> {
+        let reserved = self.budget.reserve(push.bytes_max())?;
+        let bytes = loop {
+            match self.open_part(&push.tenant, now).append(push)? {
+                Appended::In { bytes } => break bytes,
+                Appended::Closed => {}
+            }
+        };
+        reserved.settle(bytes);
+        if self.budget.used.load(Ordering::Relaxed) >= self.options.flush_bytes {
+            self.wake.notify_one();
+        }
+        Ok(bytes)
+    }
+
+    fn open_part(&self, tenant: &Tenant, now: i64) -> Arc<HeadPart> {
+        if let Some(part) = self.state.read().open_part(tenant) {
+            return Arc::clone(part);
+        }
+        let seed = u64::try_from(self.options.entropy.next_u128() >> 64).unwrap_or_default();
+        let part = Arc::clone(self.state.write().open_part_or(tenant, || HeadPart::new(tenant.clone(), now, seed)));
+        self.wake.notify_one();
+        part
+    }
+
+    async fn flush(&self) -> Result<FlushReport> {
+        let mut pending = self.flushing.lock().await;
+        let result = match self.check_fence() {
+            Ok(()) => self.flush_all(&mut pending).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result {
+            metrics::counter!(metric::names::FLUSH_FAILURES, "kind" => error.kind().as_str()).increment(1);
+            if error.kind() == ErrorKind::Fenced {
+                self.fenced.store(true, Ordering::Relaxed);
+            }
+        }
+        *self.flush_error.lock() = result.as_ref().err().map(ToString::to_string);
+        result
+    }
+
+    /// Freezes what is open, then publishes the frozen heads in the order of their flushes.
+    async fn flush_all(&self, pending: &mut Pending) -> Result<FlushReport> {
+        self.state.write().freeze();
+        let mut total = FlushReport { version: self.state.read().manifest().version, ..FlushReport::default() };
+        loop {
+            let next = self.state.read().next_flush();
+            let Some((flush, parts)) = next else { return Ok(total) };
+            if pending.flush != flush {
+                *pending = Pending { flush, uploaded: None };
+            }
+            let started = Instant::now();
+            let base = Arc::clone(self.state.read().manifest());
+            let report = self.publisher.publish(&parts, base, pending, |manifest| self.install(manifest, None)).await?;
+            metrics::histogram!(metric::names::FLUSH_SECONDS).record(started.elapsed().as_secs_f64());
+            total.version = report.version;
+            total.segments += report.segments;
+            total.profiles += report.profiles;
+            total.bytes += report.bytes;
+        }
+    }
+
+    /// Makes `manifest` the one in use and lets go of the heads it holds as segments.
+    fn install(&self, manifest: Arc<Manifest>, pending: Option<&Pending>) {
+        let committer = &self.publisher.committer;
+        let flushes = match committer.check(&manifest) {
+            Ok(()) => committer.flushes(&manifest),
+            Err(_) => {
+                self.fenced.store(true, Ordering::Relaxed);
+                pending.filter(|pending| pending.is_in(&manifest)).map_or(0, |pending| pending.flush)
+            }
+        };
+        metrics::gauge!(metric::names::MANIFEST_VERSION).set(gauge(usize::try_from(manifest.version).unwrap_or_default()));
+        metrics::gauge!(metric::names::SEGMENTS).set(gauge(manifest.segments.len()));
+        let published = self.state.write().install(manifest, flushes);
+        let now = self.options.clock.now_unix_nano();
+        for part in published {
+            self.budget.release(part.bytes());
+            self.ids.published(&part.tenant, part.ids(), now);
+            metrics::gauge!(metric::names::HEAD_BYTES).decrement(gauge(part.bytes()));
+            metrics::gauge!(metric::names::HEAD_PROFILES).decrement(gauge(usize::try_from(part.profiles()).unwrap_or_default()));
+        }
+    }
+
+    fn check_fence(&self) -> Result<()> {
+        match self.fenced.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(Error::fenced("store: another store was opened under this writer's name")
+                .with("writer", &self.options.writer)),
+        }
+    }
+
+    /// Flushes when it is time, until stopped or fenced.
+    async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut failures = 0u32;
+        loop {
+            let wait = if failures > 0 { self.retry_delay(failures) } else { self.due_in() };
+            if !wait.is_zero() {
+                let woken = async {
+                    if failures == 0 { self.wake.notified().await } else { std::future::pending().await }
+                };
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = woken => continue,
+                    () = self.options.clock.sleep(wait) => {}
+                }
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+            if failures == 0 && !self.due_in().is_zero() {
+                continue;
+            }
+            match self.flush().await {
+                Ok(_) => failures = 0,
+                Err(error) if error.kind() == ErrorKind::Fenced => {
+                    tracing::error!(%error, "this store no longer writes");
+                    return;
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    tracing::warn!(%error, failures, "a flush failed and will be tried again");
+                }
+            }
+        }
+    }
+
+    /// How long until a flush is due; zero if it is.
+    fn due_in(&self) -> Duration {
+        let state = self.state.read();
+        let full = self.budget.used.load(Ordering::Relaxed) >= self.options.flush_bytes;
+        let Some(oldest) = state.open_parts().map(|part| part.opened_unix_nano).min() else {
+            return if state.next_flush().is_some() { Duration::ZERO } else { self.options.flush_interval };
+        };
+        if full || state.next_flush().is_some() {
+            return Duration::ZERO;
+        }
+        let age = self.options.clock.now_unix_nano().saturating_sub(oldest);
+        self.options.flush_interval.saturating_sub(Duration::from_nanos(u64::try_from(age).unwrap_or_default()))
+    }
+
+    fn retry_delay(&self, failures: u32) -> Duration {
+        let longest = self.options.flush_interval.max(self.options.flush_retry_delay);
+        let delay = self.options.flush_retry_delay.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
+        delay / 2 + self.options.entropy.jitter(delay / 2)
+    }
+}
+
+/// A push whose id is taken note of; lets go of the id unless the profile was stored.
+struct InFlight<'a> {
+    ids: &'a RecentIds,
+    push: &'a Checked,
+    stored: bool,
+}
+
+impl InFlight<'_> {
+    fn stored(mut self) {
+        self.stored = true;
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if self.push.id_is_explicit {
+            self.ids.end(&self.push.tenant, self.push.id, self.stored);
+        }
+    }
+}
+
+/// The bytes of all heads.
+struct Budget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+/// Bytes set aside for a push.
+struct Reserved<'a> {
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    fn reserve(&self, bytes: usize) -> Result<Reserved<'_>> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let reserved = Reserved { budget: self, bytes };
+        if used.saturating_add(bytes) > self.max {
+            return Err(Error::exhausted(format!("the head is full: head_bytes_max is {}", self.max))
+                .with("head_bytes", used)
+                .with("profile_bytes", bytes));
+        }
+        Ok(reserved)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Reserved<'_> {
+    /// The push took `bytes`.
+    fn settle(self, bytes: usize) {
+        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+fn millis(unix_nano: i64) -> u64 {
+    u64::try_from(unix_nano / 1_000_000).unwrap_or_default()
+}
+
+fn gauge(value: usize) -> f64 {
+    value as f64
 }
