@@ -89,7 +89,9 @@ impl Inflater {
         if claimed > bytes.len().saturating_mul(DEFLATE_RATIO_MAX) {
             return gunzip_streaming(bytes, bytes_max);
         }
-        within("decompressed_bytes_max", bytes_max, claimed)?;
+        if claimed > bytes_max {
+            return Err(refuse_gzip(bytes, bytes_max, claimed));
+        }
         let mut out = std::mem::take(&mut self.out);
         out.resize(claimed, 0);
         match self.gzip.get_or_insert_with(Decompressor::new).gzip_decompress(bytes, &mut out) {
@@ -112,6 +114,15 @@ fn repeats_member(body: &[u8], trailer: &[u8; 8]) -> bool {
 /// All members of `bytes`, whatever their trailers tell.
 fn gunzip_streaming(bytes: &[u8], bytes_max: usize) -> Result<Bytes> {
     read_all(flate2::read::MultiGzDecoder::new(bytes), "gzip", bytes_max)
+}
+
+/// The error of members that claim to hold more than `bytes_max`: read to learn whether they do, but not kept.
+fn refuse_gzip(bytes: &[u8], bytes_max: usize, claimed: usize) -> Error {
+    let mut reader = flate2::read::MultiGzDecoder::new(bytes).take(bytes_max as u64 + 1);
+    match std::io::copy(&mut reader, &mut std::io::sink()) {
+        Ok(_) => over("decompressed_bytes_max", bytes_max, claimed),
+        Err(e) => Error::invalid("gzip: the compressed bytes are damaged").because(e),
+    }
 }
 
 fn unzstd(bytes: &[u8], bytes_max: usize) -> Result<Bytes> {

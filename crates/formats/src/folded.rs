@@ -1,29 +1,204 @@
-//! Folded text: `root;caller;leaf value` lines.
-use crate::Limits;
-use bytes::Bytes;
-use flamestore_model::{Error, ProfileBatch, Result};
+//! Folded text: one line a stack, `root;caller;leaf value`.
+//!
+//! It keeps the names of frames and one sample type, and nothing else. The names of frames are those of flame graphs, see
+//! [`frame_name`]; a `;` or a line feed within a name is written as it is, so such a text is not read back as it was.
+
 use std::borrow::Cow;
-/// What folded text does not say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use flamestore_model::{Error, NONE, ProfileBatch, Result};
+
+use crate::limits::within;
+use crate::{Limits, ProfileBuilder};
+
+/// What folded text does not say of its profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoldedOptions {
     /// The sample type.
     pub sample_type: String,
     /// Its unit.
     pub sample_unit: String,
-    /// When the profile was taken, in nanoseconds since 1970.
+    /// When the profile was taken, in nanoseconds since 1970; 0 if unknown.
     pub time_unix_nano: i64,
-    /// How many nanoseconds it took.
+    /// How many nanoseconds it took; 0 for snapshots.
     pub duration_nano: i64,
 }
-/// Reads folded text.
-pub fn decode_folded(_bytes: Bytes, _options: &FoldedOptions, _limits: &Limits) -> Result<ProfileBatch> {
-    Err(Error::internal("not there yet"))
+
+impl Default for FoldedOptions {
+    /// A count of samples at no known time.
+    fn default() -> Self {
+        Self { sample_type: "samples".to_owned(), sample_unit: "count".to_owned(), time_unix_nano: 0, duration_nano: 0 }
+    }
 }
-/// Writes the values of one sample type as folded text.
-pub fn encode_folded(_batch: &ProfileBatch, _value_index: usize) -> String {
-    String::new()
+
+/// Reads folded text, compressed or not, one sample a line. Empty lines are skipped; names need not be UTF-8.
+///
+/// # Errors
+/// `Invalid` when a line has no value behind its last space, naming the line; `Exhausted` when the profile is over a limit.
+pub fn decode_folded(bytes: Bytes, options: &FoldedOptions, limits: &Limits) -> Result<ProfileBatch> {
+    let bytes = crate::decompress(bytes, limits)?;
+    let mut builder = ProfileBuilder::new();
+    builder.sample_type(&options.sample_type, &options.sample_unit);
+    builder.time(options.time_unix_nano, options.duration_nano);
+    let mut stack = Vec::new();
+    let mut samples = 0;
+    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let (frames, value) = split_value(line, number)?;
+        samples += 1;
+        within("samples_max", limits.samples_max, samples)?;
+        stack.clear();
+        for frame in frames.split(|byte| *byte == b';').rev().filter(|frame| !frame.is_empty()) {
+            within("string_bytes_max", limits.string_bytes_max, frame.len())?;
+            within("stack_depth_max", limits.stack_depth_max, stack.len() + 1)?;
+            stack.push(builder.frame(frame));
+            let last = stack[stack.len() - 1] as usize;
+            within("locations_max", limits.locations_max, last + 1)?;
+        }
+        builder.add_row(&stack, &[value], &[]);
+    }
+    builder.finish()
 }
-/// The name of a frame.
-pub fn frame_name(_batch: &ProfileBatch, _location: u32, _line_index: usize) -> Cow<'_, str> {
-    Cow::Borrowed("")
+
+/// The frames and the value of line `number`.
+fn split_value(line: &[u8], number: usize) -> Result<(&[u8], i64)> {
+    let split = line.iter().rposition(|byte| *byte == b' ').map(|at| (&line[..at], &line[at + 1..]));
+    let (frames, digits) = split.unwrap_or((b"", line));
+    let value = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    let Some(value) = value else {
+        let near = String::from_utf8_lossy(&digits[..digits.len().min(32)]).into_owned();
+        return Err(Error::invalid(format!("folded text: line {number} does not end in a number")).with("near", near));
+    };
+    Ok((frames.trim_ascii_end(), value))
+}
+
+/// Writes the values of sample type `value_index` as folded text: stacks that fold to the same names are summed (wrapping),
+/// those of sum 0 left out, lines sorted bytewise, each ended by a line feed.
+///
+/// # Panics
+/// When the batch has no such sample type, or fails [`ProfileBatch::check`].
+pub fn encode_folded(batch: &ProfileBatch, value_index: usize) -> String {
+    assert!(value_index < batch.header.sample_types.len(), "sample type {value_index} does not exist");
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for row in 0..batch.samples.len() {
+        let value = batch.values(row)[value_index];
+        let sum = sums.entry(folded_stack(batch, batch.samples.stack(row))).or_default();
+        *sum = sum.wrapping_add(value);
+    }
+    let lines = sums.iter().filter(|(_, sum)| **sum != 0).map(|(stack, sum)| format!("{stack} {sum}\n"));
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort_unstable();
+    lines.concat()
+}
+
+/// The frames of a stack, root first, joined by `;`.
+fn folded_stack(batch: &ProfileBatch, stack: &[u32]) -> String {
+    let mut text = String::new();
+    for &location in stack.iter().rev() {
+        for line in (0..batch.lines(location).len().max(1)).rev() {
+            if !text.is_empty() {
+                text.push(';');
+            }
+            text.push_str(&frame_name(batch, location, line));
+        }
+    }
+    text
+}
+
+/// The name of a frame in flame graphs and folded text: its function's name, with invalid UTF-8 replaced; without one
+/// `0x` and the location's address in hexadecimal; without that `<unknown>`. A location without lines is one frame.
+///
+/// # Panics
+/// When the batch has no such location.
+pub fn frame_name(batch: &ProfileBatch, location: u32, line_index: usize) -> Cow<'_, str> {
+    let function = batch.lines(location).get(line_index).map_or(NONE, |line| line.function);
+    if let Some(function) = batch.symbols.functions.get(function as usize)
+        && !batch.symbols.strings.get(function.name).is_empty()
+    {
+        return batch.symbols.strings.text(function.name);
+    }
+    match batch.symbols.locations[location as usize].address {
+        0 => Cow::Borrowed("<unknown>"),
+        address => Cow::Owned(format!("0x{address:x}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use flamestore_model::{Function, Line};
+
+    fn check(text: &str, expected: Expect) {
+        let decoded =
+            decode_folded(Bytes::copy_from_slice(text.as_bytes()), &FoldedOptions::default(), &Limits::default());
+        expected.assert_eq(&decoded.map_or_else(|e| e.to_string(), |batch| encode_folded(&batch, 0)));
+    }
+
+    #[test]
+    fn folded_text_is_read_and_written_sorted_and_summed() {
+        check(
+            "main;read 3\nmain;a b;write 1\r\n\n  main;read 2\nmain -7\n",
+            expect![[r#"
+                main -7
+                main;a b;write 1
+                main;read 5
+            "#]],
+        );
+        check("a;b 1\na;b -1\n", expect![[""]]);
+        check("", expect![[""]]);
+        let rootless = decode_folded(Bytes::from_static(b"12"), &FoldedOptions::default(), &Limits::default());
+        assert_eq!(rootless.map(|batch| encode_folded(&batch, 0)).ok().as_deref(), Some(" 12\n"));
+    }
+
+    #[test]
+    fn a_line_without_a_value_is_named() {
+        check("a;b 1\na;b", expect!["folded text: line 2 does not end in a number [near=a;b]"]);
+        check("a;b 1.5", expect!["folded text: line 1 does not end in a number [near=1.5]"]);
+        check(
+            "a 99999999999999999999",
+            expect!["folded text: line 1 does not end in a number [near=99999999999999999999]"],
+        );
+    }
+
+    #[test]
+    fn folded_text_is_under_the_limits() {
+        let check = |limits: Limits, expected: &str| {
+            let decoded = decode_folded(Bytes::from_static(b"a;b;c 1\nd 1"), &FoldedOptions::default(), &limits);
+            assert_eq!(decoded.map(|_| ()).map_err(|e| e.to_string()), Err(expected.to_owned()));
+        };
+        let all = Limits::default;
+        check(Limits { samples_max: 1, ..all() }, "the profile is over the limit samples_max [limit=1, found=2]");
+        check(
+            Limits { stack_depth_max: 2, ..all() },
+            "the profile is over the limit stack_depth_max [limit=2, found=3]",
+        );
+        check(Limits { locations_max: 3, ..all() }, "the profile is over the limit locations_max [limit=3, found=4]");
+        check(
+            Limits { string_bytes_max: 0, ..all() },
+            "the profile is over the limit string_bytes_max [limit=0, found=1]",
+        );
+    }
+
+    #[test]
+    fn frames_without_a_name_show_their_address() -> Result<()> {
+        let mut builder = ProfileBuilder::new();
+        builder.sample_type("cpu", "nanoseconds");
+        let line = |function| Line { function, line: 0, column: 0 };
+        let nameless = builder.function(Function::default());
+        let named = builder.string(b"na\xffme");
+        let named = builder.function(Function { name: named, ..Function::default() });
+        let stack = [
+            builder.location(NONE, 0x1f, false, &[line(named), line(nameless), line(NONE)]),
+            builder.location(NONE, 0xabc, false, &[]),
+            builder.location(NONE, 0, false, &[]),
+        ];
+        builder.add_row(&stack, &[1], &[]);
+        assert_eq!(encode_folded(&builder.finish()?, 0), "<unknown>;0xabc;0x1f;0x1f;na\u{fffd}me 1\n");
+        Ok(())
+    }
 }

@@ -97,7 +97,8 @@ impl DecodeScratch {
         let known = Known { mappings: &self.mappings, functions: &self.functions };
         symbols::locations(source, &layout.locations, known, row_ids, (&mut locations, &mut lines))?;
         self.locations.build(row_ids, "location")?;
-        samples::samples(source, &layout.samples, &self.locations, header.sample_types.len(), &mut rows)?;
+        let width = header.sample_types.len();
+        samples::samples(source, &layout.samples, &self.locations, width, row_ids, &mut rows)?;
         spans.clear();
         std::mem::swap(&mut spans, &mut layout.strings);
         let strings = Strings::from_spans(bytes.clone(), spans)?;

@@ -71,7 +71,40 @@ impl IdMap {
         self.get_sparse(id)
     }
 
+    /// Adds the rows of `ids` to `out`.
+    ///
+    /// # Errors
+    /// The first id that no row has.
+    #[inline(always)]
+    pub(super) fn extend(&self, ids: &[u64], out: &mut Vec<u32>) -> Result<(), u64> {
+        if self.kind != Kind::Counted {
+            return self.extend_sparse(ids, out);
+        }
+        // Bit 63 of either term says that `at`, or what is left above it, is below 0: no row.
+        let last = self.rows.wrapping_sub(1);
+        let outside = |id: u64| {
+            let at = id.wrapping_sub(1);
+            at | last.wrapping_sub(at)
+        };
+        if ids.iter().fold(0, |any, id| any | outside(*id)) >> 63 != 0 {
+            return Err(ids.iter().copied().find(|id| outside(*id) >> 63 != 0).unwrap_or_default());
+        }
+        out.extend(ids.iter().map(|id| row(*id).wrapping_sub(1)));
+        Ok(())
+    }
+
     #[inline(never)]
+    fn extend_sparse(&self, ids: &[u64], out: &mut Vec<u32>) -> Result<(), u64> {
+        for id in ids {
+            match self.get_sparse(*id) {
+                NONE => return Err(*id),
+                found => out.push(found),
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn get_sparse(&self, id: u64) -> u32 {
         let found = match self.kind {
             Kind::Hashed => self.hashed.get(&id),

@@ -19,6 +19,7 @@ pub(super) struct Layout {
     pub(super) functions: Vec<Span>,
     pub(super) strings: Vec<Span>,
     pub(super) comments: Vec<u64>,
+    packed: Vec<u64>,
     pub(super) period_type: Option<Span>,
     /// The single numbers by field; unset ones are 0.
     single: [u64; FIELDS as usize + 1],
@@ -84,11 +85,17 @@ impl Layout {
                 self.period_type = Some(reader.message()?.span());
                 Ok(())
             }
-            COMMENT | COMMENTS => reader.repeated(tag == COMMENTS, |id| {
-                within("strings_max", limits.strings_max, self.comments.len())?;
-                self.comments.push(id);
+            COMMENT => {
+                within("strings_max", limits.strings_max, self.comments.len() + 1)?;
+                self.comments.push(reader.varint()?);
                 Ok(())
-            }),
+            }
+            COMMENTS => {
+                let ids = reader.packed(&mut self.packed)?;
+                within("strings_max", limits.strings_max, self.comments.len() + ids.len())?;
+                self.comments.extend_from_slice(ids);
+                Ok(())
+            }
             _ => match (tag >> 3, tag & 7) {
                 (field @ (7..=10 | 12 | 14 | 15), 0) => {
                     self.see(field, reader)?;
