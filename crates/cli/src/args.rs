@@ -5,10 +5,13 @@ use std::io::{self, IsTerminal};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::demo::Demo;
 use crate::failure::{Failure, Outcome};
 use crate::list::{LabelList, Profile, Profiles, SeriesList, Top, Types};
 use crate::merge::{Diff, Merge};
 use crate::push::Push;
+use crate::serve::Serve;
+use crate::store::StoreCommand;
 
 const AFTER_HELP: &str = "\
 Every flag can also be set by the environment variable named beside it in a command's help.
@@ -20,15 +23,18 @@ Start here:  flamestore demo";
 #[derive(Debug, Parser)]
 #[command(name = "flamestore", version, about, after_help = AFTER_HELP, max_term_width = 110)]
 pub(crate) struct Cli {
-    /// What is logged to standard error: a level, or levels by module, as `info,flamestore_store=debug`.
-    #[arg(long, env = "FLAMESTORE_LOG", value_name = "FILTER", global = true, default_value = "info")]
-    log: String,
+    /// What is logged to standard error: a level, or levels by module, as `info,flamestore_store=debug` [default: info for
+    /// `serve`, else warn].
+    #[arg(long, env = "FLAMESTORE_LOG", value_name = "FILTER", global = true)]
+    log: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(Demo),
+    Serve(Box<Serve>),
     Push(Push),
     Merge(Merge),
     Diff(Diff),
@@ -38,6 +44,7 @@ enum Command {
     Series(SeriesList),
     Profiles(Profiles),
     Profile(Profile),
+    Store(StoreCommand),
 }
 
 impl Cli {
@@ -52,7 +59,9 @@ impl Cli {
     }
 
     fn start_log(&self) -> Outcome {
-        let filter = EnvFilter::try_new(&self.log).map_err(|e| Failure::new(format!("--log {}: {e}", self.log)))?;
+        let default = if matches!(self.command, Command::Serve(_)) { "info" } else { "warn" };
+        let filter = self.log.as_deref().unwrap_or(default);
+        let filter = EnvFilter::try_new(filter).map_err(|e| Failure::new(format!("--log {filter}: {e}")))?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
@@ -65,6 +74,8 @@ impl Cli {
 impl Command {
     async fn run(self) -> Outcome {
         match self {
+            Self::Demo(command) => command.run().await,
+            Self::Serve(command) => command.run().await,
             Self::Push(command) => command.run().await,
             Self::Merge(command) => command.run().await,
             Self::Diff(command) => command.run().await,
@@ -74,6 +85,7 @@ impl Command {
             Self::Series(command) => command.run().await,
             Self::Profiles(command) => command.run().await,
             Self::Profile(command) => command.run().await,
+            Self::Store(command) => command.run().await,
         }
     }
 }

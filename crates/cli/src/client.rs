@@ -120,7 +120,9 @@ pub(crate) fn warn_damaged(report: Option<&QueryReport>) {
 pub(crate) fn note_empty(selection: &Selection) {
     use crate::time::short;
     let (start, end) = (short(selection.start_unix_nano), short(selection.end_unix_nano));
-    note(&format!("nothing found from {start} to {end}; --from and --to set the range, `flamestore types` lists types"));
+    note(&format!(
+        "nothing found from {start} to {end}; --from and --to set the range, `flamestore types` lists types"
+    ));
 }
 
 fn tenant(name: &str) -> flamestore_model::Result<Tenant> {
@@ -134,5 +136,6 @@ fn unreachable(address: &str, error: &tonic::transport::Error) -> Failure {
         reason = cause.to_string();
         source = cause.source();
     }
-    Failure::new(format!("cannot reach {address}: {reason}")).hint(format!("is `flamestore serve` running on {address}?"))
+    Failure::new(format!("cannot reach {address}: {reason}"))
+        .hint(format!("is `flamestore serve` running on {address}?"))
 }

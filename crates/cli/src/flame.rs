@@ -106,11 +106,24 @@ fn escape(text: &str) -> String {
 }
 
 fn drawn_name(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c == ';' { ':' } else if c.is_control() { ' ' } else { c }).collect();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c == ';' {
+                ':'
+            } else if c.is_control() {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect();
     match name.trim() {
         "" => "(no name)".to_owned(),
         name => match name.rsplit_once(' ') {
-            Some((head, digits)) if digits.chars().all(|c| c.is_ascii_digit() || c == '.') => format!("{head}\u{a0}{digits}"),
+            Some((head, digits)) if digits.chars().all(|c| c.is_ascii_digit() || c == '.') => {
+                format!("{head}\u{a0}{digits}")
+            }
             _ => name.to_owned(),
         },
     }
@@ -138,7 +151,8 @@ fn read<const SIDES: usize>(names: &[String], levels: &[Level]) -> Outcome<Tree<
             if depth == 0 {
                 roots.push(id);
             } else {
-                parent = (parent..above.end).find(|at| start < placed[*at].start + placed[*at].width).ok_or_else(broken)?;
+                parent =
+                    (parent..above.end).find(|at| start < placed[*at].start + placed[*at].width).ok_or_else(broken)?;
                 node.parent = parent;
                 placed[parent].children.push(id);
             }
@@ -214,7 +228,8 @@ mod tests {
 
     #[test]
     fn both_sides_of_a_diff_are_read_back() {
-        let levels = levels(&[&[0, 5, 0, 0, 8, 0, 0], &[0, 5, 5, 0, 0, 0, 1, 0, 0, 0, 0, 8, 2, 2], &[5, 0, 0, 2, 6, 6, 1]]);
+        let levels =
+            levels(&[&[0, 5, 0, 0, 8, 0, 0], &[0, 5, 5, 0, 0, 0, 1, 0, 0, 0, 0, 8, 2, 2], &[5, 0, 0, 2, 6, 6, 1]]);
         let graph = FlameGraphDiff { names: names(&["total", "a", "b"]), levels, ..FlameGraphDiff::default() };
         check(&diff_tree(&graph).unwrap(), &["a 5 0", "b 0 2", "b;a 0 6"]);
     }

@@ -11,6 +11,8 @@
 
 mod args;
 mod client;
+mod config;
+mod demo;
 mod failure;
 mod flame;
 mod list;
@@ -18,6 +20,8 @@ mod merge;
 mod output;
 mod push;
 mod select;
+mod serve;
+mod store;
 mod time;
 
 use std::process::ExitCode;

@@ -208,8 +208,16 @@ impl Diff {
                 if format == DiffFormat::Table {
                     return output::write_text(file, &diff_table(&tree, &unit));
                 }
-                let subtitle = format!("before: {} | after: {} | as wide as after; red grew, blue shrank", range_words(before), range_words(after));
-                let title = if before.query == after.query { after.query.clone() } else { format!("{} against {}", after.query, before.query) };
+                let subtitle = format!(
+                    "before: {} | after: {} | as wide as after; red grew, blue shrank",
+                    range_words(before),
+                    range_words(after)
+                );
+                let title = if before.query == after.query {
+                    after.query.clone()
+                } else {
+                    format!("{} against {}", after.query, before.query)
+                };
                 let caption = Caption { title, subtitle, unit };
                 let svg = flame::svg(&flame::drawing_lines(&tree), &caption)?;
                 let page = format == DiffFormat::Html;
@@ -265,7 +273,10 @@ fn range_words(selection: &Selection) -> String {
 /// The stacks and values of folded text.
 fn folded(text: &str) -> Outcome<Vec<StackRow<'_>>> {
     let row = |line| last_number(line).map(|(stack, value)| StackRow { stack, value });
-    text.lines().map(row).collect::<Option<_>>().ok_or_else(|| Failure::new("the server's folded text has a line without a value"))
+    text.lines()
+        .map(row)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Failure::new("the server's folded text has a line without a value"))
 }
 
 fn folded_diff(text: &str) -> Outcome<Vec<DiffRow<'_>>> {
@@ -273,7 +284,10 @@ fn folded_diff(text: &str) -> Outcome<Vec<DiffRow<'_>>> {
         let (rest, after) = last_number(line)?;
         last_number(rest).map(|(stack, before)| DiffRow { stack, before, after })
     };
-    text.lines().map(row).collect::<Option<_>>().ok_or_else(|| Failure::new("the server's folded text has a line without two values"))
+    text.lines()
+        .map(row)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Failure::new("the server's folded text has a line without two values"))
 }
 
 fn last_number(line: &str) -> Option<(&str, i64)> {
@@ -301,7 +315,8 @@ fn diff_table(tree: &Tree<2>, unit: &str) -> String {
         let change = format!("{sign}{}", output::quantity(change, unit));
         vec![output::quantity(before, unit), output::quantity(after, unit), change, name]
     });
-    let header = [Column::Number("before"), Column::Number("after"), Column::Number("change"), Column::Text("call tree")];
+    let header =
+        [Column::Number("before"), Column::Number("after"), Column::Number("change"), Column::Text("call tree")];
     output::table(&header, rows)
 }
 
@@ -316,7 +331,10 @@ mod tests {
     #[test]
     fn folded_text_becomes_rows() {
         let rows = folded("main;read file 3\nmain;write -1\n").unwrap();
-        assert_eq!(output::json(rows).unwrap(), "[\n  {\"stack\":\"main;read file\",\"value\":3},\n  {\"stack\":\"main;write\",\"value\":-1}\n]\n");
+        assert_eq!(
+            output::json(rows).unwrap(),
+            "[\n  {\"stack\":\"main;read file\",\"value\":3},\n  {\"stack\":\"main;write\",\"value\":-1}\n]\n"
+        );
         let rows = folded_diff("main;f 0 4\n").unwrap();
         assert_eq!(output::json(rows).unwrap(), "[\n  {\"stack\":\"main;f\",\"before\":0,\"after\":4}\n]\n");
         assert!(folded("main\n").is_err() && folded_diff("main 1\n").is_err());

@@ -83,7 +83,8 @@ pub(crate) fn table(header: &[Column], rows: impl IntoIterator<Item = Vec<String
 pub(crate) fn json<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Outcome<String> {
     let mut text = String::from("[");
     for (at, row) in rows.into_iter().enumerate() {
-        let row = serde_json::to_string(&row).map_err(|e| Failure::new(format!("the answer cannot be written as JSON: {e}")))?;
+        let row = serde_json::to_string(&row)
+            .map_err(|e| Failure::new(format!("the answer cannot be written as JSON: {e}")))?;
         text.push_str(if at == 0 { "\n  " } else { ",\n  " });
         text.push_str(&row);
     }
@@ -94,8 +95,13 @@ pub(crate) fn json<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Outcome<S
 /// `value` with its unit: times and bytes scaled for reading, others as they are.
 pub(crate) fn quantity(value: i64, unit: &str) -> String {
     const TIMES: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
-    const BYTES: [(f64, &str); 5] =
-        [((1u64 << 40) as f64, "TiB"), ((1 << 30) as f64, "GiB"), ((1 << 20) as f64, "MiB"), (1024.0, "KiB"), (1.0, "B")];
+    const BYTES: [(f64, &str); 5] = [
+        ((1u64 << 40) as f64, "TiB"),
+        ((1 << 30) as f64, "GiB"),
+        ((1 << 20) as f64, "MiB"),
+        (1024.0, "KiB"),
+        (1.0, "B"),
+    ];
     let scale: (f64, &[(f64, &str)]) = match unit {
         "nanoseconds" => (1.0, &TIMES),
         "microseconds" => (1e3, &TIMES),

@@ -115,7 +115,10 @@ impl Push {
         let format = self.format.unwrap_or_else(|| FileFormat::of(file));
         let default_time = (format == FileFormat::Folded).then_some(Time::Now(0));
         Ok(RawProfile {
-            labels: labels.iter().map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).collect(),
+            labels: labels
+                .iter()
+                .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() })
+                .collect(),
             profile: bytes.into(),
             format: match format {
                 FileFormat::Pprof => ProfileFormat::Pprof.into(),
@@ -225,7 +228,9 @@ fn service_name(file: &Path) -> Outcome<&str> {
         None | Some("-") => return Err(Failure::new("has no name to call the service by; add --service-name NAME")),
         Some(name) => name,
     };
-    while let Some(shorter) = EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).filter(|n| !n.is_empty()) {
+    while let Some(shorter) =
+        EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).filter(|n| !n.is_empty())
+    {
         name = shorter;
     }
     Ok(name)
@@ -235,7 +240,8 @@ fn progress_bar(files: usize) -> ProgressBar {
     if files < BAR_FILES || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} profiles {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} profiles {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(u64::try_from(files).unwrap_or(u64::MAX)).with_style(style)
 }
 

@@ -190,7 +190,9 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused_with_examples() {
-        for text in ["", "yesterday", "now-", "now1h", "now-1parsec", "2026-13-01", "1.2.3", "2026-05-01T12:00:00", "1e9"] {
+        for text in
+            ["", "yesterday", "now-", "now1h", "now-1parsec", "2026-13-01", "1.2.3", "2026-05-01T12:00:00", "1e9"]
+        {
             let error = text.parse::<Time>().unwrap_err().to_string();
             assert!(error.contains("now-1h30m"), "{text}: {error}");
         }

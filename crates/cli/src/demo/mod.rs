@@ -1,0 +1,185 @@
+//! `demo`: a server on a local folder that profiles itself, with some work to look at.
+//!
+//! ```text
+//! profiler thread ─ pprof every 10 s ─▶ ┐
+//! shop: made-up profiles, 4 a second ─▶ ├─ gRPC on loopback ─▶ server ─▶ folder
+//! reader: merges and lists, 2 a second ▶ ┘
+//! ```
+//!
+//! All three go through the public API, like any other client. At the end the profiler stops first and its last window is
+//! pushed; then the server flushes.
+
+mod load;
+mod profiler;
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::Args;
+use flamestore_model::names;
+use flamestore_proto::v1::{Label, ProfileFormat, PushRequest, RawProfile};
+use flamestore_store::StoreUrl;
+use tokio::sync::oneshot;
+
+use crate::client::{Client, Remote};
+use crate::config::{BucketArgs, LimitArgs, Settings, listen_address, store_url};
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::serve::{StopSignal, bind, ready_line};
+use profiler::Window;
+
+/// The service under which the demo's own profiles are found.
+const SERVICE: &str = "flamestore-demo";
+/// The type of its CPU profiles.
+const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
+const FIRST_WINDOW: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_secs(10);
+/// Windows that may wait for the push task.
+const WINDOWS_QUEUED: usize = 4;
+
+/// Starts a server on a local folder which profiles itself, so that there is something to look at within seconds.
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// The address and port to listen on; port 0 takes a free one.
+    #[arg(long, env = "FLAMESTORE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4040", value_parser = listen_address)]
+    listen: SocketAddr,
+    /// Where profiles are kept; what is there already is kept too.
+    #[arg(long, env = "FLAMESTORE_STORE", value_name = "URL", default_value = "./flamestore-demo", value_parser = store_url)]
+    store: StoreUrl,
+}
+
+impl Demo {
+    /// Runs the command.
+    pub(crate) async fn run(self) -> Outcome {
+        let bucket = BucketArgs::default();
+        let settings = Settings::read(None, Some(&self.store), Some(self.listen), &bucket, &LimitArgs::default())?;
+        let stop = StopSignal::new()?;
+        let server = bind(&settings).await?;
+        let address = server.local_addr();
+        output::print(&ready_line(address, &self.store))?;
+        output::print(&intro(address))?;
+
+        let (leave, left) = oneshot::channel::<()>();
+        let serving = tokio::spawn(server.serve(async {
+            // An error means that the sender is gone: the demo ended.
+            let _ = left.await;
+        }));
+        let played = play(address, stop).await;
+        // An error means that the server ended before the demo; its result is looked at below.
+        let _ = leave.send(());
+        let served = serving.await.map_err(|e| Failure::new(format!("the server broke: {e}")))?;
+        played?;
+        Ok(served?)
+    }
+}
+
+/// Profiles, pushes and reads until told to stop.
+async fn play(address: SocketAddr, stop: StopSignal) -> Outcome {
+    let remote = Remote { server: format!("http://{address}"), tenant: None, timeout: Duration::from_secs(30) };
+    let client = remote.connect().await?;
+    let (stop_profiler, profiler_stopped) = mpsc::channel::<()>();
+    let (windows, mut queue) = tokio::sync::mpsc::channel(WINDOWS_QUEUED);
+    let deliver = move |window: Window| windows.blocking_send(window).is_ok();
+    let profiler = std::thread::Builder::new()
+        .name("self-profiler".to_owned())
+        .spawn(move || profiler::run(FIRST_WINDOW, WINDOW, &profiler_stopped, deliver))
+        .map_err(|e| Failure::io("the profiler thread cannot be started", &e))?;
+    let load = tokio::spawn(load::run(client.clone()));
+
+    let mut stop = std::pin::pin!(stop.received());
+    let mut pushed = 0u64;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            window = queue.recv() => match window {
+                Some(window) => pushed += push_window(&client, window, pushed, address).await,
+                // The profiler gave up: the rest of the demo goes on without it.
+                None => { stop.as_mut().await; break }
+            }
+        }
+    }
+    load.abort();
+    drop(stop_profiler);
+    while let Some(window) = queue.recv().await {
+        pushed += push_window(&client, window, pushed, address).await;
+    }
+    match profiler.join() {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            output::note(&format!("warning: {error}"));
+            Ok(())
+        }
+        Err(_) => Err(Failure::new("the profiler thread broke")),
+    }
+}
+
+/// Pushes a window; says how many profiles that were. A failure is told and does not end the demo.
+async fn push_window(client: &Client, window: Window, pushed: u64, address: SocketAddr) -> u64 {
+    if window.samples == 0 {
+        return 0;
+    }
+    let samples = window.samples;
+    if let Err(failure) = push(client, SERVICE, &[], window.pprof).await {
+        output::note(&format!("warning: a profile could not be pushed: {failure}"));
+        return 0;
+    }
+    tracing::info!(samples, "pushed a profile of this process");
+    if pushed == 0 {
+        let text = format!(
+            "The first profile of this process is in: {samples} samples. Try now, in another terminal:\n\n{}",
+            next(address)
+        );
+        // A closed standard output does not end the demo.
+        let _ = output::print(&text);
+    }
+    1
+}
+
+/// Pushes one profile as any client would.
+async fn push(client: &Client, service: &str, labels: &[(&str, &str)], pprof: Vec<u8>) -> Outcome {
+    let service = (names::SERVICE_NAME, service);
+    let labels = labels.iter().chain([&service]);
+    let profile = RawProfile {
+        labels: labels.map(|(name, value)| Label { name: (*name).to_owned(), value: (*value).to_owned() }).collect(),
+        profile: pprof.into(),
+        format: ProfileFormat::Pprof.into(),
+        ..RawProfile::default()
+    };
+    let request = client.request(PushRequest { profiles: vec![profile] });
+    client.ingest().push(request).await.map(|_| ()).map_err(|e| client.failure(&e))
+}
+
+fn intro(address: SocketAddr) -> String {
+    format!(
+        "\nThis server samples its own CPU time about 100 times a second, and pushes what it finds every {} s to itself\n\
+         as service_name=\"{SERVICE}\". A made-up shop pushes as service_name=\"{}\". Metrics: http://{address}/metrics\n\
+         Ctrl-C ends it and keeps the store.\n\n",
+        WINDOW.as_secs(),
+        load::SERVICE
+    )
+}
+
+/// What to try next, as commands to copy.
+fn next(address: SocketAddr) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "flamestore".to_owned());
+    let server = match address.port() {
+        4040 => String::new(),
+        _ => format!(" --server http://{address}"),
+    };
+    let own = format!("'{CPU}{{service_name=\"{SERVICE}\"}}'");
+    let shop = format!("'{CPU}{{service_name=\"{}\"}}'", load::SERVICE);
+    format!(
+        "  # where this server spends its time, as a flame graph for the browser\n  \
+         {program} merge{server} --query {own} --format svg --output flame.svg\n\n  \
+         # the same by function\n  \
+         {program} top{server} --query {own}\n\n  \
+         # what a release of the made-up shop changed\n  \
+         {program} diff{server} --before-query {before} --after-query {after} \\\n    \
+         --before now-1h..now --after now-1h..now --format table\n\n  \
+         # what else is there\n  \
+         {program} types{server}\n  {program} labels{server}\n  {program} profiles{server} --limit 10\n\n",
+        before = load::selector(&shop, "1.0"),
+        after = load::selector(&shop, "1.1"),
+    )
+}
