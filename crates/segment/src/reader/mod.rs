@@ -117,7 +117,7 @@ impl SegmentReader {
         range: &TimeRange,
         report: &mut ScanReport,
     ) -> Result<Vec<ProfileRow>> {
-        profiles::select(self, series, range, report).await
+        profiles::select(self, series, Some(range), report).await
     }
 
     /// All that the profiles say of themselves, in the order given.

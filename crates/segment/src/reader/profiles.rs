@@ -28,22 +28,24 @@ const META_COLUMNS: [&str; 10] = [
     "drop_frames",
 ];
 
+/// The profiles of `series` within `range`, or of any time.
 pub(super) async fn select(
     reader: &SegmentReader,
     series: &RoaringBitmap,
-    range: &TimeRange,
+    range: Option<&TimeRange>,
     report: &mut ScanReport,
 ) -> Result<Vec<ProfileRow>> {
+    let overlaps = |min: i64, max: i64| range.is_none_or(|range| range.overlaps(min, max));
     let table = reader.series().await?;
     let file = reader.file(Table::Profiles).await?;
     let selected = series.iter().filter_map(|id| table.get(id));
-    let inside = selected.filter(|series| series.profiles.count > 0 && range.overlaps(series.time_min, series.time_max));
+    let inside = selected.filter(|series| series.profiles.count > 0 && overlaps(series.time_min, series.time_max));
     let rows = joined(inside.map(|series| series.profiles.rows()))?;
-    let rows = file.prune("time_unix_nano", rows, |min, max| range.overlaps(min, max));
+    let rows = file.prune("time_unix_nano", rows, overlaps);
     let mut profiles = Vec::new();
     let mut each = |batch: &RecordBatch| {
         let found = read_rows(batch, &table)?;
-        profiles.extend(found.into_iter().filter(|profile| range.contains(profile.time_unix_nano)));
+        profiles.extend(found.into_iter().filter(|profile| range.is_none_or(|range| range.contains(profile.time_unix_nano))));
         Ok(())
     };
     reader.scan(Table::Profiles, &ROW_COLUMNS, &rows, report, &mut each).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use flamestore_calltree::{
-    ByteStrings, CallTree, Dictionary, Functions, Label, LabelSets, LabelValue, Line, Locations, Mapping, SealedDictionary,
+    ByteStrings, CallTree, Dictionary, Functions, Label, LabelSets, LabelValue, Locations, Mapping, SealedDictionary,
 };
 use flamestore_model::{NONE, Result};
 use futures::future::try_join_all;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use arrow::array::{Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Int64Array, RecordBatch, UInt32Array};
 use bytes::Bytes;
-use flamestore_model::{Result, TimeRange};
+use flamestore_model::Result;
 
-use super::{SegmentReader, symbols};
+use super::{SegmentReader, profiles, symbols};
 use crate::rows::{DictionaryEntry, ProfileRow};
 use crate::scan::{column, corrupt};
 use crate::schema::Table;
@@ -41,10 +41,7 @@ async fn check(reader: &SegmentReader) -> Result<()> {
     let named = series.rows.last().map_or(0, |series| series.profiles.rows().end);
     count(reader, Table::Profiles, named).await?;
     let all = (0..).take(series.rows.len()).collect();
-    let mut profiles = Vec::new();
-    for part in [TimeRange { start: i64::MIN, end: i64::MAX }, TimeRange { start: i64::MAX, end: i64::MAX }] {
-        profiles.extend(reader.profiles(&all, &part, &mut report).await?);
-    }
+    let profiles = profiles::select(reader, &all, None, &mut report).await?;
     reader.profile_details(&profiles, &mut report).await?;
     check_samples(reader, &profiles).await
 }
