@@ -84,12 +84,12 @@ struct Folder<'a> {
 
 impl<'a> Folder<'a> {
     fn new(tree: &'a ValueTree) -> Self {
-        let totals: Vec<Vec<i64>> = (0..tree.values.len()).map(|column| tree.totals(column)).collect();
+        let (sizes, totals) = sizes_and_totals(tree);
         let root = Group { name: NONE, items: (0, 1), weight: u64::MAX, children: (0, 0), opened: NONE };
         Self {
             tree,
             frames: FrameTable::new(&tree.dictionary),
-            sizes: tree.tree.sizes(),
+            sizes,
             weights: weights(tree, &totals),
             totals,
             groups: vec![root],
@@ -102,10 +102,12 @@ impl<'a> Folder<'a> {
     }
 
     fn open_all(&mut self) {
-        let mut group = 0;
-        while (group as usize) < self.groups.len() {
+        // In the order in which they are written, so that neighbours in the answer are neighbours in memory.
+        let mut pending = vec![0];
+        while let Some(group) = pending.pop() {
             self.open(group);
-            group += 1;
+            let (start, end) = self.groups[group as usize].children;
+            pending.extend((start..end).rev());
         }
     }
 
@@ -201,11 +203,23 @@ impl<'a> Folder<'a> {
     }
 }
 
+/// Per node, the size of its subtree and the totals of each column; for one column in one pass.
+fn sizes_and_totals(tree: &ValueTree) -> (Vec<u32>, Vec<Vec<i64>>) {
+    let [values] = &tree.values[..] else {
+        return (tree.tree.sizes(), (0..tree.values.len()).map(|column| tree.totals(column)).collect());
+    };
+    let (mut sizes, mut totals) = (vec![1; values.len()], values.clone());
+    for node in (1..values.len()).rev() {
+        let parent = tree.tree.parent[node] as usize;
+        sizes[parent] += sizes[node];
+        totals[parent] = totals[parent].wrapping_add(totals[node]);
+    }
+    (sizes, vec![totals])
+}
+
 /// Weights by node, or `None` where the totals of the only column are the weights.
 fn weights(tree: &ValueTree, totals: &[Vec<i64>]) -> Option<Vec<u64>> {
-    let whole = |column: &Vec<i64>| column.iter().map(|value| i128::from(*value)).sum::<i128>();
-    let plain = |column: &Vec<i64>| column.iter().all(|value| *value >= 0) && whole(column) <= i128::from(i64::MAX);
-    let plain = tree.values.iter().all(plain);
+    let plain = tree.values.iter().all(|column| adds_up(column));
     if plain && totals.len() == 1 {
         return None;
     }
@@ -222,6 +236,14 @@ fn weights(tree: &ValueTree, totals: &[Vec<i64>]) -> Option<Vec<u64>> {
         }
     }
     Some(weights)
+}
+
+/// Whether no value is negative and the sum fits.
+fn adds_up(column: &[i64]) -> bool {
+    // No value is larger than all of their bits together.
+    let bits = column.iter().fold(0, |bits, value| bits | value);
+    let fits = || column.iter().map(|value| i128::from(*value)).sum::<i128>() <= i128::from(i64::MAX);
+    bits >= 0 && (i128::from(bits) * column.len() as i128 <= i128::from(i64::MAX) || fits())
 }
 
 /// Writes the opened groups in preorder.
@@ -285,26 +307,25 @@ impl<'a> Emitter<'a> {
     }
 
     fn push_below(&self, group: u32, node: u32, pending: &mut Vec<Pending>) {
+        let (start, end) = self.folder.groups[group as usize].children;
+        let is_open = |child: &u32| self.folder.groups[*child as usize].opened != NONE;
+        if (start..end).any(|child| !is_open(&child) && self.folder.groups[child as usize].weight > 0) {
+            let values = self.rest(group, (start..end).filter(is_open));
+            pending.push(Pending::Other { parent: node, values });
+        }
+        pending.extend((start..end).rev().filter(is_open).map(|group| Pending::Group { group, parent: node }));
+    }
+
+    /// What of a group's totals is neither its own nor of these children.
+    fn rest(&self, group: u32, children: impl Iterator<Item = u32>) -> Vec<i64> {
         let (self_values, totals) = self.values(group);
         let mut rest: Vec<i64> = totals.iter().zip(self_values).map(|(total, own)| total.wrapping_sub(*own)).collect();
-        let mut rest_weight = 0_u64;
-        let first = pending.len();
-        let (start, end) = self.folder.groups[group as usize].children;
-        for child in start..end {
-            let below = &self.folder.groups[child as usize];
-            if below.opened == NONE {
-                rest_weight = rest_weight.saturating_add(below.weight);
-                continue;
-            }
+        for child in children {
             for (rest, total) in rest.iter_mut().zip(self.values(child).1) {
                 *rest = rest.wrapping_sub(*total);
             }
-            pending.push(Pending::Group { group: child, parent: node });
         }
-        if rest_weight > 0 {
-            pending.push(Pending::Other { parent: node, values: rest });
-        }
-        pending[first..].reverse();
+        rest
     }
 
     /// Self values and totals of an opened group.

@@ -21,7 +21,39 @@ pub struct Interner {
     symbols: SymbolArena,
     stacks: StackArena,
     memo: BatchMemo,
-    scratch: Vec<u32>,
+    block: Block,
+}
+
+/// How many samples are mapped and hashed before they are looked up: enough for the look-ups, which miss the caches, to
+/// overlap.
+const BLOCK_SAMPLES: usize = 64;
+
+/// The stacks of a few samples on their way through.
+#[derive(Debug, Default)]
+struct Block {
+    frames: Vec<u32>,
+    ends: Vec<usize>,
+    hashes: Vec<u128>,
+}
+
+impl Block {
+    fn stack(&self, at: usize) -> &[u32] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.frames[start..self.ends[at]]
+    }
+
+    fn hash(&mut self, stacks: &StackArena) {
+        let mut hashes = std::mem::take(&mut self.hashes);
+        hashes.clear();
+        hashes.extend((0..self.ends.len()).map(|at| stacks.hash(self.stack(at))));
+        self.hashes = hashes;
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.frames.capacity() * size_of::<u32>()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.hashes.capacity() * size_of::<u128>()
+    }
 }
 
 /// The ids an [`Interner`] gave to the samples of one batch.
@@ -70,7 +102,7 @@ impl Interner {
             symbols: SymbolArena::new(seed),
             stacks: StackArena::new(seed),
             memo: BatchMemo::default(),
-            scratch: Vec::new(),
+            block: Block::default(),
         }
     }
 
@@ -99,23 +131,52 @@ impl Interner {
     }
 
     fn intern_stacks(&mut self, batch: &ProfileBatch, out: &mut Vec<u32>) -> Result<()> {
-        let Self { symbols, stacks, memo, scratch } = self;
         let samples = &batch.samples;
         out.clear();
         out.reserve(samples.len());
-        for (row, ends) in samples.stack_offsets.windows(2).enumerate() {
-            let stack = samples.stack_locations.get(ends[0] as usize..ends[1] as usize);
+        let mut first = 0;
+        while first < samples.len() {
+            let last = samples.len().min(first + BLOCK_SAMPLES);
+            self.map_block(batch, first..last)?;
+            self.block.hash(&self.stacks);
+            for at in 0..last - first {
+                let id = match self.stacks.find(self.block.hashes[at]) {
+                    Some(id) => id,
+                    None => self.stacks.insert(self.block.hashes[at], self.block.stack(at))?,
+                };
+                out.push(id);
+            }
+            first = last;
+        }
+        Ok(())
+    }
+
+    /// Maps the stacks of these samples to location ids of ours.
+    fn map_block(&mut self, batch: &ProfileBatch, rows: std::ops::Range<usize>) -> Result<()> {
+        let Self { symbols, memo, block, .. } = self;
+        let samples = &batch.samples;
+        block.frames.clear();
+        block.ends.clear();
+        for row in rows {
+            let (start, end) = (samples.stack_offsets[row] as usize, samples.stack_offsets[row + 1] as usize);
+            let stack = samples.stack_locations.get(start..end);
             let stack =
                 stack.ok_or_else(|| Error::invalid(format!("sample {row}: its stack is not in the profile")))?;
-            let known = |location: &u32| memo.locations.get(*location as usize).copied().unwrap_or(NONE);
-            scratch.clear();
-            scratch.extend(stack.iter().rev().map(known));
-            if scratch.contains(&NONE) {
-                for (id, location) in scratch.iter_mut().zip(stack.iter().rev()).filter(|(id, _)| **id == NONE) {
+            let start = block.frames.len();
+            let mut largest = 0;
+            block.frames.extend(stack.iter().rev().map(|location| {
+                let known = memo.locations.get(*location as usize).copied().unwrap_or(NONE);
+                largest = largest.max(known);
+                known
+            }));
+            if largest == NONE {
+                for (id, location) in
+                    block.frames[start..].iter_mut().zip(stack.iter().rev()).filter(|(id, _)| **id == NONE)
+                {
                     *id = symbols.location(batch, memo, *location).map_err(|e| e.with("sample", row))?;
                 }
             }
-            out.push(stacks.intern(scratch)?);
+            block.ends.push(block.frames.len());
         }
         Ok(())
     }
@@ -151,10 +212,7 @@ impl Interner {
 
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        self.symbols.memory_bytes()
-            + self.stacks.memory_bytes()
-            + self.memo.memory_bytes()
-            + self.scratch.capacity() * size_of::<u32>()
+        self.symbols.memory_bytes() + self.stacks.memory_bytes() + self.memo.memory_bytes() + self.block.memory_bytes()
     }
 
     /// The canonical form of the selected stacks and of the symbols they use.

@@ -1,25 +1,65 @@
-//! Call trees and symbol dictionaries: interning, canonical order, merge, diff, fold, truncate; no I/O, no Arrow.
+//! Call trees and symbol dictionaries: interning, canonical order, merge, diff, fold, truncate; no I/O, no Arrow, no clock,
+//! no threads.
+//!
+//! ```text
+//! ProfileBatch ──▶ Interner ──seal──▶ SealedDictionary ──values──▶ ValueTree ──merge, diff──▶ ValueTree
+//!                  first-seen ids     canonical ids                                 │
+//!                                     on disk, in queries            fold ──▶ FlameTree ──▶ folded text, levels
+//!                                                                    top  ──▶ TopRow
+//! ```
+//!
+//! # Canonical order
+//!
+//! Ids of a sealed dictionary are ranks: to compare two ids is to compare what they stand for, in any process, machine or
+//! segment. Only strings are ever compared as bytes; each table above is ordered by ids of the tables below it.
+//!
+//! ```text
+//! call tree    preorder; siblings by location               root ─┬─ main ─┬─ parse     node 0 1 2
+//!    │                                                            │        └─ read           3
+//!    ▼                                                            └─ start                   4
+//! locations    by functions, outermost first; then lines and columns in that order; then mapping, address, folded
+//!    │    └──▶ mappings    by build id, else file name; then size in pages, file offset
+//!    ▼
+//! functions    by name, system name, file name, start line
+//!    ▼
+//! strings      by bytes; 0 is the empty one                 label sets   by key, kind, value
+//! ```
+//!
+//! - Locations without lines come before those with; [`NONE`], for no mapping and no function, comes last.
+//! - Everything is distinct. The addresses of a mapping's locations are relative to its start, so the same binary at
+//!   another address has the same locations.
+//! - Two dictionaries merge as sorted runs, table by table, and the maps from old to new ids rise strictly. So two call
+//!   trees merge as sorted runs as well ([`merge_trees`]), and merging neither hashes nor sorts anything.
+//! - Siblings whose outermost function has the same name are neighbours, which is what folding by name needs. A flame
+//!   tree is folded from the call tree when somebody asks; it is never stored.
+//!
+//! An id means nothing without its dictionary. What was read from somewhere is verified once ([`Dictionary::check`],
+//! [`CallTree::check`], [`SealedDictionary::check`]); everything else relies on it and asserts lengths at the door.
 
 mod byte_strings;
-mod check;
 mod dictionary;
-mod flame_tree;
-mod fold;
-mod frame;
+mod symbols;
+
+mod check;
+
 mod id_table;
 mod interner;
-mod levels;
-mod merge_dictionaries;
-mod merge_trees;
-mod retain;
 mod seal;
 mod stack_arena;
 mod symbol_arena;
-mod symbols;
-mod top;
 mod tree_builder;
+
+mod merge_dictionaries;
+mod merge_trees;
+mod retain;
 mod union;
 mod value_tree;
+
+mod flame_tree;
+mod fold;
+mod frame;
+mod levels;
+mod top;
 
 pub use byte_strings::ByteStrings;
 pub use dictionary::{CallTree, Dictionary, SealedDictionary};

@@ -36,6 +36,7 @@ pub fn merge_trees(inputs: &[(&CallTree, &[u32])]) -> MergedTree {
     tree.location.reserve(nodes);
     match &mut cursors[..] {
         [a, b] => merge_two(a, b, &mut tree),
+        cursors if cursors.len() <= SCAN_INPUTS_MAX => merge_few(cursors, &mut tree),
         cursors => merge_many(cursors, &mut tree),
     }
     MergedTree { tree, remaps: cursors.into_iter().map(|cursor| cursor.remap).collect() }
@@ -94,6 +95,20 @@ fn merge_two(a: &mut Cursor<'_>, b: &mut Cursor<'_>, tree: &mut CallTree) {
         if at_b == key {
             b.remap.push(node);
             at_b = b.key();
+        }
+    }
+}
+
+/// Up to how many inputs looking at every next key beats a heap.
+const SCAN_INPUTS_MAX: usize = 12;
+
+fn merge_few(cursors: &mut [Cursor<'_>], tree: &mut CallTree) {
+    let mut keys: Vec<u64> = cursors.iter().map(Cursor::key).collect();
+    while let Some(&key) = keys.iter().min().filter(|key| **key != END) {
+        let node = push(tree, key);
+        for (at, cursor) in keys.iter_mut().zip(cursors.iter_mut()).filter(|(at, _)| **at == key) {
+            cursor.remap.push(node);
+            *at = cursor.key();
         }
     }
 }

@@ -28,18 +28,21 @@ impl StackArena {
         &self.frames[self.offsets[id as usize] as usize..self.offsets[id as usize + 1] as usize]
     }
 
-    /// The id of a stack, new if it was not seen before.
+    /// What tells a stack from all others.
     #[inline]
-    pub(crate) fn intern(&mut self, stack: &[u32]) -> Result<u32> {
-        let hash = xxh3_128_with_seed(bytemuck::cast_slice(stack), self.seed);
-        match self.ids.find(hash) {
-            Some(id) => Ok(id),
-            None => self.insert(hash, stack),
-        }
+    pub(crate) fn hash(&self, stack: &[u32]) -> u128 {
+        xxh3_128_with_seed(bytemuck::cast_slice(stack), self.seed)
     }
 
+    /// The id of the stack of this hash, if it was seen before.
+    #[inline]
+    pub(crate) fn find(&self, hash: u128) -> Option<u32> {
+        self.ids.find(hash)
+    }
+
+    /// Adds a stack that [`Self::find`] did not find.
     #[cold]
-    fn insert(&mut self, hash: u128, stack: &[u32]) -> Result<u32> {
+    pub(crate) fn insert(&mut self, hash: u128, stack: &[u32]) -> Result<u32> {
         let end = next(self.frames.len() + stack.len(), "frames")?;
         let id = next(self.len(), "stacks")?;
         self.frames.extend_from_slice(stack);
