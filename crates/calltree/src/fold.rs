@@ -11,7 +11,7 @@
 //!
 //! A child weighs no more than its parent, so the groups come off the heap by falling weight: the `max_nodes`-th is the
 //! threshold, and what weighs as much is kept too. What is left below a kept group becomes its `other` leaf.
-//! Weights are totals; with several columns, their sum; where values are negative, totals of absolute values.
+//! Weights are totals of absolute values, columns added: with one column and nothing negative, the totals themselves.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -66,13 +66,21 @@ struct Item {
     line: u32,
 }
 
+/// What opening a group reads of each child, side by side since children lie far apart.
+struct Node {
+    weight: u64,
+    /// The nodes of its subtree.
+    size: u32,
+    /// The name of its outermost frame.
+    name: u32,
+}
+
 struct Folder<'a> {
     tree: &'a ValueTree,
     frames: FrameTable<'a>,
-    sizes: Vec<u32>,
+    nodes: Vec<Node>,
+    /// Where the weights are no totals: totals by node.
     totals: Vec<Vec<i64>>,
-    /// Where the totals are no weights.
-    weights: Option<Vec<u64>>,
     groups: Vec<Group>,
     items: Vec<Item>,
     /// Per opened group, one value per column.
@@ -84,14 +92,15 @@ struct Folder<'a> {
 
 impl<'a> Folder<'a> {
     fn new(tree: &'a ValueTree) -> Self {
-        let (sizes, totals) = sizes_and_totals(tree);
+        let frames = FrameTable::new(&tree.dictionary);
+        let weights_are_totals = matches!(&tree.values[..], [column] if adds_up(column));
+        let columns = if weights_are_totals { 0 } else { tree.values.len() };
         let root = Group { name: NONE, items: (0, 1), weight: u64::MAX, children: (0, 0), opened: NONE };
         Self {
             tree,
-            frames: FrameTable::new(&tree.dictionary),
-            sizes,
-            weights: weights(tree, &totals),
-            totals,
+            nodes: nodes(tree, &frames),
+            frames,
+            totals: (0..columns).map(|column| tree.totals(column)).collect(),
             groups: vec![root],
             items: vec![Item { node: 0, line: 0 }],
             self_values: Vec::new(),
@@ -145,8 +154,12 @@ impl<'a> Folder<'a> {
             let item = self.items[at as usize];
             let node = item.node as usize;
             for column in 0..columns {
-                let total = &mut self.group_totals[row + column];
-                *total = total.wrapping_add(self.totals[column][node]);
+                let total = match self.totals.get(column) {
+                    Some(totals) => totals[node],
+                    None => self.nodes[node].weight.cast_signed(),
+                };
+                let sum = &mut self.group_totals[row + column];
+                *sum = sum.wrapping_add(total);
             }
             let frames = self.frames.frames(self.tree.tree.location[node]);
             if let Some(name) = frames.get(item.line as usize + 1) {
@@ -170,12 +183,12 @@ impl<'a> Folder<'a> {
     }
 
     fn list_children(&self, node: u32, below: &mut Vec<(u32, Item)>) {
-        let end = node + self.sizes[node as usize];
+        let end = node + self.nodes[node as usize].size;
         let mut child = node + 1;
         while child < end {
-            let frames = self.frames.frames(self.tree.tree.location[child as usize]);
-            below.push((frames[0], Item { node: child, line: 0 }));
-            child += self.sizes[child as usize];
+            let Node { name, size, .. } = self.nodes[child as usize];
+            below.push((name, Item { node: child, line: 0 }));
+            child += size;
         }
     }
 
@@ -186,56 +199,33 @@ impl<'a> Folder<'a> {
             let mut weight = 0_u64;
             for (_, item) in run {
                 self.items.push(*item);
-                weight = weight.saturating_add(self.weight(item.node as usize));
+                weight = weight.saturating_add(self.nodes[item.node as usize].weight);
             }
             let items = (items, index(self.items.len()));
             self.groups.push(Group { name: run[0].0, items, weight, children: (0, 0), opened: NONE });
         }
         (first, index(self.groups.len()))
     }
-
-    #[inline]
-    fn weight(&self, node: usize) -> u64 {
-        match &self.weights {
-            Some(weights) => weights[node],
-            None => self.totals[0][node].cast_unsigned(),
-        }
-    }
 }
 
-/// Per node, the size of its subtree and the totals of each column; for one column in one pass.
-fn sizes_and_totals(tree: &ValueTree) -> (Vec<u32>, Vec<Vec<i64>>) {
-    let [values] = &tree.values[..] else {
-        return (tree.tree.sizes(), (0..tree.values.len()).map(|column| tree.totals(column)).collect());
+/// Weights, sizes and names of all nodes, in a pass to fill in their own and one, last to first, to add them up.
+fn nodes(tree: &ValueTree, frames: &FrameTable<'_>) -> Vec<Node> {
+    let outermost: Vec<u32> = (0..index(tree.dictionary.locations.len())).map(|id| frames.frames(id)[0]).collect();
+    let name = |location: u32| if location == NONE { NONE } else { outermost[location as usize] };
+    let weight = |node: usize| {
+        let own = |weight: u64, column: &Vec<i64>| weight.saturating_add(column[node].unsigned_abs());
+        tree.values.iter().fold(0, own)
     };
-    let (mut sizes, mut totals) = (vec![1; values.len()], values.clone());
-    for node in (1..values.len()).rev() {
-        let parent = tree.tree.parent[node] as usize;
-        sizes[parent] += sizes[node];
-        totals[parent] = totals[parent].wrapping_add(totals[node]);
+    let locations = tree.tree.location.iter().enumerate();
+    let mut nodes: Vec<Node> =
+        locations.map(|(node, &location)| Node { weight: weight(node), size: 1, name: name(location) }).collect();
+    for node in (1..nodes.len()).rev() {
+        let Node { weight, size, .. } = nodes[node];
+        let parent = &mut nodes[tree.tree.parent[node] as usize];
+        parent.weight = parent.weight.saturating_add(weight);
+        parent.size += size;
     }
-    (sizes, vec![totals])
-}
-
-/// Weights by node, or `None` where the totals of the only column are the weights.
-fn weights(tree: &ValueTree, totals: &[Vec<i64>]) -> Option<Vec<u64>> {
-    let plain = tree.values.iter().all(|column| adds_up(column));
-    if plain && totals.len() == 1 {
-        return None;
-    }
-    let mut weights = vec![0_u64; tree.tree.len()];
-    for column in if plain { totals } else { &tree.values } {
-        for (weight, value) in weights.iter_mut().zip(column) {
-            *weight = weight.saturating_add(value.unsigned_abs());
-        }
-    }
-    if !plain {
-        for node in (1..weights.len()).rev() {
-            let parent = tree.tree.parent[node] as usize;
-            weights[parent] = weights[parent].saturating_add(weights[node]);
-        }
-    }
-    Some(weights)
+    nodes
 }
 
 /// Whether no value is negative and the sum fits.

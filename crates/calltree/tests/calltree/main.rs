@@ -1,4 +1,5 @@
 //! Tests of the crate through its public face.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests; the helpers of tests are not seen as such")]
 
 mod damage;
 mod examples;
