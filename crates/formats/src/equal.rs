@@ -1,6 +1,6 @@
 //! Equality of profiles under the rules by which pprof merges them: what must survive a way through the store.
 //!
-//! A profile is turned into a [`NormalProfile`] of strings, sorted maps and lists, in which equal profiles are equal. It is
+//! Both profiles are turned into strings, sorted maps and lists, in which equal profiles are equal. It is
 //! written to be seen to be right, not to be fast.
 //!
 //! | part | its identity |
@@ -19,82 +19,93 @@ use flamestore_model::{Function, LabelValue, Mapping, NONE, ProfileBatch, ValueT
 
 type Text = Vec<u8>;
 
-/// A profile in a form in which profiles that are equal under pprof's rules of merging are equal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NormalProfile {
-    /// What the profile says of itself.
-    pub header: NormalHeader,
+/// A profile in a form in which profiles that are equal under pprof's rules of merging are equal, if their locations were
+/// numbered together.
+#[derive(Debug, PartialEq, Eq)]
+struct NormalProfile {
+    header: NormalHeader,
     /// The first mapping, if there is one.
-    pub main_mapping: Option<NormalMapping>,
+    main_mapping: Option<NormalMapping>,
     /// The values of each sample that is not all zeros.
-    pub samples: BTreeMap<NormalSample, Vec<i64>>,
+    samples: BTreeMap<NormalSample, Vec<i64>>,
+}
+
+/// Numbers for locations, so that a stack is a short list of numbers: equal locations, equal numbers.
+#[derive(Default)]
+struct Numbers(BTreeMap<NormalLocation, usize>);
+
+impl Numbers {
+    fn of(&mut self, location: NormalLocation) -> usize {
+        let next = self.0.len();
+        *self.0.entry(location).or_insert(next)
+    }
 }
 
 /// A profile's header without ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NormalHeader {
+struct NormalHeader {
     /// Type and unit of each column.
-    pub sample_types: Vec<(Text, Text)>,
+    sample_types: Vec<(Text, Text)>,
     /// Type and unit of what is counted between samples.
-    pub period_type: (Text, Text),
+    period_type: (Text, Text),
     /// How much of it.
-    pub period: i64,
+    period: i64,
     /// Nanoseconds since 1970.
-    pub time_unix_nano: i64,
+    time_unix_nano: i64,
     /// Nanoseconds.
-    pub duration_nano: i64,
+    duration_nano: i64,
     /// The comments, each where it stands first.
-    pub comments: Vec<Text>,
+    comments: Vec<Text>,
     /// The sample type shown first.
-    pub default_sample_type: Text,
+    default_sample_type: Text,
     /// A page that explains the profile.
-    pub doc_url: Text,
+    doc_url: Text,
     /// Frames to drop.
-    pub drop_frames: Text,
+    drop_frames: Text,
     /// Frames to keep.
-    pub keep_frames: Text,
+    keep_frames: Text,
 }
 
 /// A mapping's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NormalMapping {
+struct NormalMapping {
     /// Bytes, rounded up to 4 KiB.
-    pub size: u64,
+    size: u64,
     /// Where in the file it starts.
-    pub file_offset: u64,
+    file_offset: u64,
     /// The build id, or the file's name where there is none.
-    pub build_id_or_filename: Text,
+    build_id_or_filename: Text,
 }
 
 /// A function's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NormalFunction {
+struct NormalFunction {
     /// The name.
-    pub name: Text,
+    name: Text,
     /// The linker's name.
-    pub system_name: Text,
+    system_name: Text,
     /// The source file.
-    pub filename: Text,
+    filename: Text,
     /// Its first line.
-    pub start_line: i64,
+    start_line: i64,
 }
 
 /// A location's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NormalLocation {
+struct NormalLocation {
     /// The address, relative to its mapping if it has one.
-    pub address: u64,
+    address: u64,
     /// The mapping.
-    pub mapping: Option<NormalMapping>,
+    mapping: Option<NormalMapping>,
     /// Function, line and column; innermost first.
-    pub lines: Vec<(Option<NormalFunction>, i64, i64)>,
+    lines: Vec<(Option<NormalFunction>, i64, i64)>,
     /// Whether several places were folded into it.
-    pub is_folded: bool,
+    is_folded: bool,
 }
 
 /// A label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NormalLabel {
+enum NormalLabel {
     /// Key and text.
     Str(Text, Text),
     /// Key, number and unit.
@@ -103,11 +114,11 @@ pub enum NormalLabel {
 
 /// A sample's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NormalSample {
+struct NormalSample {
     /// The stack, leaf first.
-    pub stack: Vec<NormalLocation>,
+    stack: Vec<usize>,
     /// The labels, sorted.
-    pub labels: Vec<NormalLabel>,
+    labels: Vec<NormalLabel>,
 }
 
 /// Whether two profiles are equal under pprof's rules of merging.
@@ -118,7 +129,8 @@ pub struct NormalSample {
 /// # Panics
 /// When a batch fails [`ProfileBatch::check`].
 pub fn pprof_equal(a: &ProfileBatch, b: &ProfileBatch) -> Result<(), String> {
-    let (a, b) = (normalize(a), normalize(b));
+    let mut numbers = Numbers::default();
+    let (a, b) = (normalize(a, &mut numbers), normalize(b, &mut numbers));
     if a.header != b.header {
         return Err(format!("headers differ:\n{:#?}\n{:#?}", a.header, b.header));
     }
@@ -128,28 +140,29 @@ pub fn pprof_equal(a: &ProfileBatch, b: &ProfileBatch) -> Result<(), String> {
     for (sample, values) in &a.samples {
         if b.samples.get(sample) != Some(values) {
             let other = b.samples.get(sample);
-            return Err(format!("values {values:?} and {other:?} of {}", describe(sample)));
+            return Err(format!("values {values:?} and {other:?} of {}", describe(sample, &numbers)));
         }
     }
     match b.samples.iter().find(|(sample, _)| !a.samples.contains_key(sample)) {
-        Some((sample, values)) => Err(format!("values None and {values:?} of {}", describe(sample))),
+        Some((sample, values)) => Err(format!("values None and {values:?} of {}", describe(sample, &numbers))),
         None => Ok(()),
     }
 }
 
 /// A sample, short enough to read.
-fn describe(sample: &NormalSample) -> String {
-    format!("{sample:?}").chars().take(4000).collect()
+fn describe(sample: &NormalSample, numbers: &Numbers) -> String {
+    let of = |number: &usize| numbers.0.iter().find(|(_, n)| *n == number).map(|(location, _)| location);
+    let stack: Vec<_> = sample.stack.iter().take(20).map(of).collect();
+    format!("labels {:?}, stack {stack:?}", sample.labels).chars().take(4000).collect()
 }
 
 /// The normal form of a profile.
-///
-/// # Panics
-/// When the batch fails [`ProfileBatch::check`].
-pub fn normalize(batch: &ProfileBatch) -> NormalProfile {
+fn normalize(batch: &ProfileBatch, numbers: &mut Numbers) -> NormalProfile {
+    let locations = (0..).take(batch.symbols.locations.len()).map(|id| numbers.of(location(batch, id)));
+    let locations: Vec<usize> = locations.collect();
     let mut samples: BTreeMap<NormalSample, Vec<i64>> = BTreeMap::new();
     for row in 0..batch.samples.len() {
-        let stack = batch.samples.stack(row).iter().map(|id| location(batch, *id)).collect();
+        let stack = batch.samples.stack(row).iter().map(|id| locations[*id as usize]).collect();
         let sums = samples.entry(NormalSample { stack, labels: labels(batch, row) }).or_default();
         sums.resize(batch.header.sample_types.len(), 0);
         for (sum, value) in sums.iter_mut().zip(batch.values(row)) {

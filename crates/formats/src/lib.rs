@@ -20,7 +20,7 @@ mod wire;
 
 pub use builder::{LabelText, ProfileBuilder};
 pub use decompress::{decompress, gzip};
-pub use equal::{NormalProfile, normalize, pprof_equal};
+pub use equal::pprof_equal;
 pub use folded::{FoldedOptions, decode_folded, encode_folded, frame_name};
 pub use limits::Limits;
 pub use pprof::{DecodeScratch, decode_pprof, decode_pprof_with, encode_pprof};
