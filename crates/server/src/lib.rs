@@ -1,1 +1,29 @@
 //! The server: gRPC and HTTP on one port.
+//!
+//! ```text
+//! listener ─▶ HTTP/1.1, h2c ─▶ guard: span, place, deadline, metrics ─▶ router
+//!    IngestService   profiles decoded one by one, stored or named as rejected
+//!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
+//!    StatusService   segments and head
+//!    reflection, health, GET /ready, GET /metrics
+//! ```
+//!
+//! Nothing here knows how profiles are kept: requests become calls of `flamestore-store` and `flamestore-query`, errors
+//! become statuses in one place, and what keeps a core busy runs on a bounded number of threads of its own. Bounds are
+//! those of [`ServerConfig`]; a full server says so at once.
+
+mod compute;
+mod config;
+mod guard;
+mod holdings;
+mod ingest;
+mod listener;
+mod query;
+mod router;
+mod server;
+mod status;
+mod telemetry;
+mod translate;
+
+pub use config::{ProfileLimits, ServerConfig};
+pub use server::Server;

@@ -1,0 +1,202 @@
+//! What a server is told: where to listen and what bounds it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use flamestore_formats::Limits;
+use flamestore_model::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Where a server listens and what bounds it. Every field has a default; an unknown field is an error.
+///
+/// Durations are written as `30s` or `1m 30s`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// The address and the port of all protocols; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Bytes of one request message, as sent and after `grpc-encoding`. Over it: `RESOURCE_EXHAUSTED`.
+    pub request_bytes_max: usize,
+    /// Bytes of one answer message before `grpc-encoding`. Over it: `RESOURCE_EXHAUSTED`.
+    pub answer_bytes_max: usize,
+    /// Requests answered at the same time, health and reflection not counted. Over it: `RESOURCE_EXHAUSTED` at once.
+    pub requests_max: usize,
+    /// Open connections. Over it, new ones wait in the listener's backlog.
+    pub connections_max: usize,
+    /// Threads that decode, fold and encode; 0 stands for as many as there are cores.
+    pub compute_threads_max: usize,
+    /// Profiles of one push request, or of one whole push stream. Over it: `RESOURCE_EXHAUSTED`.
+    pub push_profiles_max: usize,
+    /// Labels of one pushed profile's series.
+    pub series_labels_max: usize,
+    /// Bytes of the name or the value of one of them.
+    pub label_bytes_max: usize,
+    /// The longest deadline of a request; also that of requests that state none. None leaves those without one.
+    #[serde(with = "duration_option")]
+    pub deadline_max: Option<Duration>,
+    /// At shutdown: how long `/ready` says 503 and health says not serving before the listener closes.
+    #[serde(with = "duration")]
+    pub shutdown_grace: Duration,
+    /// At shutdown: how long running requests may take after the listener closed. Then they end in `UNAVAILABLE`.
+    #[serde(with = "duration")]
+    pub shutdown_drain: Duration,
+    /// What one pushed profile may hold.
+    pub profile: ProfileLimits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4040)),
+            request_bytes_max: 64 << 20,
+            answer_bytes_max: 1 << 30,
+            requests_max: 256,
+            connections_max: 4096,
+            compute_threads_max: 0,
+            push_profiles_max: 100_000,
+            series_labels_max: 128,
+            label_bytes_max: 4096,
+            deadline_max: None,
+            shutdown_grace: Duration::ZERO,
+            shutdown_drain: Duration::from_secs(15),
+            profile: ProfileLimits::default(),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// `Invalid`, naming a setting that must not be 0.
+    pub fn check(&self) -> Result<()> {
+        let positive = [
+            ("request_bytes_max", self.request_bytes_max),
+            ("answer_bytes_max", self.answer_bytes_max),
+            ("requests_max", self.requests_max),
+            ("connections_max", self.connections_max),
+            ("push_profiles_max", self.push_profiles_max),
+        ];
+        match positive.into_iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(Error::invalid(format!("{name} must be at least 1"))),
+            None => Ok(()),
+        }
+    }
+
+    /// `compute_threads_max`, with 0 resolved.
+    pub(crate) fn compute_threads(&self) -> usize {
+        match self.compute_threads_max {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+}
+
+macro_rules! profile_limits {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What one pushed profile may hold. A profile over a limit is rejected with `RESOURCE_EXHAUSTED`, naming the limit.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct ProfileLimits {
+            $($(#[$doc])* pub $name: usize,)*
+        }
+
+        impl Default for ProfileLimits {
+            fn default() -> Self {
+                let limits = Limits::default();
+                Self { $($name: limits.$name,)* }
+            }
+        }
+
+        impl From<&ProfileLimits> for Limits {
+            fn from(limits: &ProfileLimits) -> Self {
+                Self { $($name: limits.$name,)* }
+            }
+        }
+    };
+}
+
+profile_limits! {
+    /// Bytes after decompression.
+    decompressed_bytes_max,
+    /// Sample types, so values of one sample.
+    sample_types_max,
+    /// Samples.
+    samples_max,
+    /// Locations of one sample's stack.
+    stack_depth_max,
+    /// Labels of one sample.
+    labels_per_sample_max,
+    /// Mappings.
+    mappings_max,
+    /// Locations.
+    locations_max,
+    /// Lines of one location.
+    lines_per_location_max,
+    /// Functions.
+    functions_max,
+    /// Strings.
+    strings_max,
+    /// Bytes of one string.
+    string_bytes_max,
+}
+
+mod duration {
+    use super::{Deserialize, Duration};
+    use serde::de::Error;
+
+    pub(super) fn serialize<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(|e| D::Error::custom(format!("{text:?} is not a duration: {e}")))
+    }
+}
+
+mod duration_option {
+    use super::Duration;
+
+    pub(super) fn serialize<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => super::duration::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        super::duration::deserialize(deserializer).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ServerConfig, String> {
+        toml::from_str(text).map_err(|e| e.message().to_owned())
+    }
+
+    #[test]
+    fn a_config_is_read_back_as_written_and_defaults_fill_what_is_missing() {
+        let text = "listen = \"127.0.0.1:0\"\ndeadline_max = \"1m 30s\"\n[profile]\nsamples_max = 7\n";
+        let config = parse(text).unwrap();
+        assert_eq!(config.listen.port(), 0);
+        assert_eq!(config.deadline_max, Some(Duration::from_secs(90)));
+        assert_eq!(config.profile.samples_max, 7);
+        assert_eq!(config.profile.strings_max, Limits::default().strings_max);
+        assert_eq!(config.requests_max, ServerConfig::default().requests_max);
+        assert_eq!(parse(&toml::to_string(&config).unwrap()), Ok(config));
+        assert_eq!(parse(&toml::to_string(&ServerConfig::default()).unwrap()), Ok(ServerConfig::default()));
+    }
+
+    #[test]
+    fn an_unknown_or_wrong_setting_is_named() {
+        assert!(parse("port = 1").unwrap_err().contains("unknown field `port`"));
+        assert!(parse("[profile]\nx = 1").unwrap_err().contains("unknown field `x`"));
+        assert!(parse("shutdown_drain = \"soon\"").unwrap_err().contains("\"soon\" is not a duration"));
+        let config = ServerConfig { requests_max: 0, ..ServerConfig::default() };
+        assert_eq!(config.check().unwrap_err().to_string(), "requests_max must be at least 1");
+    }
+}

@@ -1,0 +1,407 @@
+//! What happens to every request, whatever its method: a span, a place among the bounded many, a deadline, metrics.
+//!
+//! ```text
+//! request ─▶ Call (span, clock) ─▶ place ─▶ deadline ─▶ method ─▶ WatchedBody ─▶ client
+//!                                   │full     │passed                │ trailers tell the code
+//!                                   ▼         ▼                      ▼
+//!                     RESOURCE_EXHAUSTED  DEADLINE_EXCEEDED     metrics, when the call is dropped
+//! ```
+//!
+//! A place is held until the last byte of the answer is taken or the client is gone. A request whose deadline passes is
+//! dropped, and with it all that its future owns.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use flamestore_model::{Error, Result};
+use futures::FutureExt;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use tracing::Instrument;
+
+use crate::ServerConfig;
+use crate::status::{ERROR_KIND_KEY, TENANT_KEY, code_name, status_of};
+use crate::telemetry::{REQUEST_SECONDS, REQUESTS_RUNNING, REQUESTS_TOTAL};
+
+const GRPC_STATUS: &str = "grpc-status";
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// What all requests of one server share.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    methods: HashMap<String, Method>,
+    other: Method,
+    places: Arc<Semaphore>,
+    requests_max: usize,
+    deadline_max: Option<Duration>,
+    abort: CancellationToken,
+}
+
+/// A method as metrics name it.
+#[derive(Clone, Debug)]
+pub(crate) struct Method {
+    name: Arc<str>,
+    /// Whether its requests need a place: health and reflection must answer when all are taken.
+    bounded: bool,
+}
+
+impl Method {
+    /// A method at `path` that needs a place among the bounded many.
+    pub(crate) fn bounded(path: &str) -> Self {
+        Self { name: path.into(), bounded: true }
+    }
+
+    /// A method at `path` that is always let in.
+    pub(crate) fn free(path: &str) -> Self {
+        Self { name: path.into(), bounded: false }
+    }
+}
+
+impl Guard {
+    /// Guards `methods`; requests to other paths are let in and counted as `other`. Requests that run when `abort` is
+    /// cancelled end in `UNAVAILABLE`.
+    pub(crate) fn new(config: &ServerConfig, methods: Vec<Method>, abort: CancellationToken) -> Self {
+        let places = config.requests_max.min(Semaphore::MAX_PERMITS);
+        Self {
+            methods: methods.into_iter().map(|method| (method.name.to_string(), method)).collect(),
+            other: Method::free("other"),
+            places: Arc::new(Semaphore::new(places)),
+            requests_max: places,
+            deadline_max: config.deadline_max,
+            abort,
+        }
+    }
+
+    fn method(&self, path: &str) -> Method {
+        self.methods.get(path).unwrap_or(&self.other).clone()
+    }
+
+    fn place(&self, method: &Method) -> Result<Option<Place>> {
+        if !method.bounded {
+            return Ok(None);
+        }
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => Ok(Some(Place::new(permit))),
+            Err(_) => Err(Error::exhausted("the server answers as many requests as requests_max allows; retry later")
+                .with("requests_max", self.requests_max)),
+        }
+    }
+
+    fn deadline(&self, headers: &HeaderMap) -> Result<Option<Duration>> {
+        let stated = headers.get(GRPC_TIMEOUT).map(parse_timeout).transpose()?;
+        Ok(stated.into_iter().chain(self.deadline_max).min())
+    }
+
+    /// The answer of `running`, or the status of what ended it early.
+    async fn bound(
+        &self,
+        deadline: Option<Duration>,
+        running: impl Future<Output = Response>,
+    ) -> Result<Response, Status> {
+        let expired = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = AssertUnwindSafe(running).catch_unwind() => {
+                answer.map_err(|_| status_of(&Error::internal("the request panicked")))
+            }
+            () = expired => Err(Status::deadline_exceeded(format!(
+                "the deadline of {} passed",
+                humantime::format_duration(deadline.unwrap_or_default())
+            ))),
+            () = self.abort.cancelled() => Err(status_of(&Error::unavailable("the server is shutting down"))),
+        }
+    }
+}
+
+/// Runs a request under its guard.
+pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let call = Call::start(guard.method(request.uri().path()));
+    let tenant = request.headers().get(TENANT_KEY).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let span = tracing::info_span!("request", method = %call.method.name, tenant);
+    if !is_grpc(request.headers()) {
+        return call.watch_http(next.run(request).instrument(span).await);
+    }
+    let admitted = guard.place(&call.method).and_then(|place| Ok((place, guard.deadline(request.headers())?)));
+    match admitted {
+        Ok((place, deadline)) => {
+            let answer = guard.bound(deadline, next.run(request).instrument(span)).await;
+            call.watch_grpc(answer.unwrap_or_else(|status| status.into_http()), place)
+        }
+        Err(error) => call.watch_grpc(status_of(&error).into_http(), None),
+    }
+}
+
+/// Whether a request or an answer with these headers is gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit.
+fn parse_timeout(value: &HeaderValue) -> Result<Duration> {
+    let wrong = || Error::invalid(format!("{GRPC_TIMEOUT} is not 1 to 8 digits and a unit of HMSmun: {value:?}"));
+    let text = value.to_str().map_err(|_| wrong())?;
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    match unit {
+        "H" => Ok(Duration::from_secs(number * 3600)),
+        "M" => Ok(Duration::from_secs(number * 60)),
+        "S" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_millis(number)),
+        "u" => Ok(Duration::from_micros(number)),
+        "n" => Ok(Duration::from_nanos(number)),
+        _ => Err(wrong()),
+    }
+}
+
+/// A place among the bounded many.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!(REQUESTS_RUNNING).increment(1.0);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        metrics::gauge!(REQUESTS_RUNNING).decrement(1.0);
+    }
+}
+
+/// One request from its head to the end of its answer; counted when dropped, as cancelled where nothing told its code.
+#[derive(Debug)]
+struct Call {
+    method: Method,
+    started: Instant,
+    code: Option<&'static str>,
+    http_code: Option<u16>,
+}
+
+impl Call {
+    fn start(method: Method) -> Self {
+        Self { method, started: Instant::now(), code: None, http_code: None }
+    }
+
+    fn watch_http(mut self, answer: Response) -> Response {
+        self.http_code = Some(answer.status().as_u16());
+        answer
+    }
+
+    fn watch_grpc(mut self, mut answer: Response, place: Option<Place>) -> Response {
+        blame_the_request(answer.headers_mut());
+        name_the_limit(answer.headers_mut());
+        self.code = code_in(answer.headers());
+        answer.map(|body| Body::new(WatchedBody { body, call: self, _place: place }))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let code = match (self.code, self.http_code) {
+            (Some(code), _) => code.to_owned(),
+            (None, Some(code)) => code.to_string(),
+            (None, None) => code_name(Code::Cancelled).to_owned(),
+        };
+        let elapsed = self.started.elapsed();
+        tracing::debug!(method = %self.method.name, code, ?elapsed, "request answered");
+        let labels = [
+            metrics::Label::new("method", Arc::clone(&self.method.name)),
+            metrics::Label::new("code", code),
+        ];
+        metrics::counter!(REQUESTS_TOTAL, labels.iter()).increment(1);
+        metrics::histogram!(REQUEST_SECONDS, labels.iter()).record(elapsed.as_secs_f64());
+    }
+}
+
+fn code_in(headers: &HeaderMap) -> Option<&'static str> {
+    headers.get(GRPC_STATUS).map(|value| code_name(Code::from_bytes(value.as_bytes())))
+}
+
+fn set_code(headers: &mut HeaderMap, code: Code) {
+    headers.insert(GRPC_STATUS, HeaderValue::from(code as i32));
+}
+
+/// `INTERNAL` without our mark, before any answer: the gRPC layer could not read the request. That is the client's to fix.
+fn blame_the_request(headers: &mut HeaderMap) {
+    let internal = code_in(headers) == Some(code_name(Code::Internal));
+    if internal && !headers.contains_key(ERROR_KIND_KEY) {
+        set_code(headers, Code::InvalidArgument);
+    }
+}
+
+/// The gRPC layer says `OUT_OF_RANGE` of a message over its limit, and nobody else does.
+fn name_the_limit(headers: &mut HeaderMap) {
+    if code_in(headers) == Some(code_name(Code::OutOfRange)) {
+        set_code(headers, Code::ResourceExhausted);
+    }
+}
+
+/// An answer's body that reads the code in its trailers and holds the request's place.
+struct WatchedBody {
+    body: Body,
+    call: Call,
+    _place: Option<Place>,
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut polled = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &mut polled {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    name_the_limit(trailers);
+                    self.call.code = code_in(trailers);
+                }
+            }
+            Some(Err(_)) => self.call.code = Some(code_name(Code::Unknown)),
+            None => {}
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use tower::Service;
+
+    #[test]
+    fn timeouts_are_digits_and_a_unit() {
+        let parse = |text: &'static str| parse_timeout(&HeaderValue::from_static(text)).ok();
+        assert_eq!(parse("90S"), Some(Duration::from_secs(90)));
+        assert_eq!(parse("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(parse("99999999u"), Some(Duration::from_micros(99_999_999)));
+        for wrong in ["", "S", "1", "1x", "-1S", "+1S", "123456789n", "1 S"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    /// A gRPC request to `path` with `timeout`.
+    fn request(path: &str, timeout: Option<&'static str>) -> Request {
+        let mut request = Request::builder().uri(path).header(header::CONTENT_TYPE, "application/grpc");
+        if let Some(timeout) = timeout {
+            request = request.header(GRPC_TIMEOUT, timeout);
+        }
+        request.body(Body::empty()).unwrap()
+    }
+
+    /// A guarded router for one request at a time: `/answer` answers, `/wait` never does and drops `waiting` when it
+    /// ends, `/panic` panics.
+    fn router(abort: &CancellationToken, waiting: Arc<()>) -> axum::Router {
+        let config = ServerConfig { requests_max: 1, ..ServerConfig::default() };
+        let methods = ["/answer", "/wait", "/panic"].map(Method::bounded).into_iter().chain([Method::free("/free")]);
+        let state = Arc::new(Guard::new(&config, methods.collect(), abort.clone()));
+        let answer = || async { Status::ok("").into_http::<Body>() };
+        let wait = async move || {
+            let _waiting = waiting;
+            std::future::pending::<Response>().await
+        };
+        axum::Router::new()
+            .route("/answer", get(answer))
+            .route("/free", get(answer))
+            .route("/wait", get(wait))
+            .route("/panic", get(panics))
+            .layer(axum::middleware::from_fn_with_state(state, guard))
+    }
+
+    async fn panics() -> StatusCode {
+        panic!("as the test wants")
+    }
+
+    async fn call(router: &mut axum::Router, request: Request) -> (Option<&'static str>, Response) {
+        let answer = router.call(request).await.unwrap();
+        (code_in(answer.headers()), answer)
+    }
+
+    #[tokio::test]
+    async fn a_place_is_held_until_the_answer_is_gone() {
+        let mut router = router(&CancellationToken::new(), Arc::default());
+        let (code, first) = call(&mut router, request("/answer", None)).await;
+        assert_eq!(code, Some("OK"));
+        let (code, refused) = call(&mut router, request("/answer", None)).await;
+        assert_eq!(code, Some("RESOURCE_EXHAUSTED"));
+        assert!(refused.headers()["grpc-message"].to_str().unwrap().contains("requests_max=1"));
+        assert_eq!(call(&mut router, request("/free", None)).await.0, Some("OK"));
+        drop(first);
+        assert_eq!(call(&mut router, request("/answer", None)).await.0, Some("OK"));
+    }
+
+    #[tokio::test]
+    async fn a_request_past_its_deadline_is_dropped() {
+        let waiting = Arc::new(());
+        let mut router = router(&CancellationToken::new(), Arc::clone(&waiting));
+        let held = Arc::strong_count(&waiting);
+        let (code, _) = call(&mut router, request("/wait", Some("5m"))).await;
+        assert_eq!(code, Some("DEADLINE_EXCEEDED"));
+        assert_eq!(Arc::strong_count(&waiting), held);
+        assert_eq!(call(&mut router, request("/answer", Some("soon"))).await.0, Some("INVALID_ARGUMENT"));
+        assert_eq!(call(&mut router, request("/answer", Some("1S"))).await.0, Some("OK"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_or_is_aborted_says_so() {
+        let abort = CancellationToken::new();
+        let mut router = router(&abort, Arc::default());
+        assert_eq!(call(&mut router, request("/panic", None)).await.0, Some("INTERNAL"));
+        abort.cancel();
+        assert_eq!(call(&mut router, request("/wait", None)).await.0, Some("UNAVAILABLE"));
+        assert_eq!(call(&mut router, request("/answer", None)).await.0, Some("OK"));
+    }
+
+    #[test]
+    fn codes_of_the_grpc_layer_are_put_right() {
+        let clarified = |code: Code, kind: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            set_code(&mut headers, code);
+            if let Some(kind) = kind {
+                headers.insert(ERROR_KIND_KEY, HeaderValue::from_static(kind));
+            }
+            blame_the_request(&mut headers);
+            name_the_limit(&mut headers);
+            code_in(&headers)
+        };
+        assert_eq!(clarified(Code::Internal, None), Some("INVALID_ARGUMENT"));
+        assert_eq!(clarified(Code::Internal, Some("internal")), Some("INTERNAL"));
+        assert_eq!(clarified(Code::OutOfRange, None), Some("RESOURCE_EXHAUSTED"));
+        assert_eq!(clarified(Code::NotFound, Some("not_found")), Some("NOT_FOUND"));
+    }
+}

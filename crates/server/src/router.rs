@@ -1,0 +1,164 @@
+//! The one port: gRPC services, reflection, health and the HTTP pages behind one router and one guard.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use flamestore_formats::Limits;
+use flamestore_model::{Error, Result};
+use flamestore_proto::FILE_DESCRIPTOR_SET;
+use flamestore_proto::v1::ingest_service_server::IngestServiceServer;
+use flamestore_proto::v1::query_service_server::QueryServiceServer;
+use flamestore_proto::v1::status_service_server::StatusServiceServer;
+use flamestore_query::Engine;
+use flamestore_store::Store;
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+use crate::ServerConfig;
+use crate::compute::Compute;
+use crate::guard::{Guard, Method, guard, is_grpc};
+use crate::holdings::Holdings;
+use crate::ingest::Ingest;
+use crate::query::Queries;
+use crate::telemetry;
+
+/// What the routes of one server stand on.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) health: HealthReporter,
+    /// Cancelled when the server is about to stop: `/ready` says so.
+    pub(crate) leaving: CancellationToken,
+    /// Cancelled when running requests must end.
+    pub(crate) abort: CancellationToken,
+}
+
+/// Service `$server` around `$service`, with compression both ways and message limits.
+macro_rules! limited {
+    ($server:ident, $service:expr, $config:expr) => {
+        $server::new($service)
+            .accept_compressed(Gzip)
+            .accept_compressed(Zstd)
+            .send_compressed(Gzip)
+            .send_compressed(Zstd)
+            .max_decoding_message_size($config.request_bytes_max)
+            .max_encoding_message_size($config.answer_bytes_max)
+    };
+}
+
+/// The routes of a server.
+///
+/// # Errors
+/// `Internal` when a descriptor of the API cannot be read.
+pub(crate) fn router(parts: Parts) -> Result<Router> {
+    let Parts { config, store, engine, health, leaving, abort } = parts;
+    let compute = Compute::new(config.compute_threads());
+    let limits = Arc::new(Limits::from(&config.profile));
+    let ingest =
+        Ingest { store: Arc::clone(&store), compute: compute.clone(), config: Arc::clone(&config), limits };
+    let holdings = Holdings { store, compute: compute.clone() };
+    let queries = Queries { engine, compute };
+    let routes = Routes::new(limited!(IngestServiceServer, ingest, config))
+        .add_service(limited!(QueryServiceServer, queries, config))
+        .add_service(limited!(StatusServiceServer, holdings, config))
+        .add_service(tonic_health::pb::health_server::HealthServer::new(
+            tonic_health::server::HealthService::from_health_reporter(health),
+        ))
+        .add_service(reflection().build_v1().map_err(wrong_descriptor)?)
+        .add_service(reflection().build_v1alpha().map_err(wrong_descriptor)?);
+    let guarded = Arc::new(Guard::new(&config, methods()?, abort));
+    let metrics = telemetry::metrics();
+    Ok(routes
+        .into_axum_router()
+        .route("/ready", get(async move || ready(&leaving)))
+        .route("/metrics", get(async move || prometheus(metrics.render())))
+        .fallback(not_found)
+        .layer(axum::middleware::from_fn_with_state(guarded, guard)))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Every path that is answered. Those of our own services need a place among the bounded many.
+fn methods() -> Result<Vec<Method>> {
+    let mut methods = vec![Method::free("/ready"), Method::free("/metrics")];
+    let free: fn(&str) -> Method = Method::free;
+    let sets = [
+        (FILE_DESCRIPTOR_SET, Method::bounded as fn(&str) -> Method),
+        (tonic_health::pb::FILE_DESCRIPTOR_SET, free),
+        (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, free),
+        (tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET, free),
+    ];
+    for (encoded, method) in sets {
+        methods.extend(paths(encoded)?.iter().map(|path| method(path)));
+    }
+    Ok(methods)
+}
+
+/// The paths of all methods in an encoded `FileDescriptorSet`.
+fn paths(encoded: &[u8]) -> Result<Vec<String>> {
+    let set = prost_types::FileDescriptorSet::decode(encoded).map_err(wrong_descriptor)?;
+    let mut paths = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                paths.push(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    Ok(paths)
+}
+
+fn wrong_descriptor(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::internal("a descriptor of the API cannot be read").because(error)
+}
+
+fn ready(leaving: &CancellationToken) -> Response {
+    match leaving.is_cancelled() {
+        false => "ready\n".into_response(),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response(),
+    }
+}
+
+fn prometheus(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn not_found(request: Request) -> Response {
+    match is_grpc(request.headers()) {
+        true => tonic::Status::unimplemented(format!("there is no method {}", request.uri().path())).into_http(),
+        false => (StatusCode::NOT_FOUND, "not found\n").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_api_has_a_path() {
+        let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
+        assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
+        assert_eq!(paths.len(), 14);
+        assert!(methods().is_ok());
+    }
+
+    #[test]
+    fn readiness_ends_when_the_server_leaves() {
+        let leaving = CancellationToken::new();
+        assert_eq!(ready(&leaving).status(), StatusCode::OK);
+        leaving.cancel();
+        assert_eq!(ready(&leaving).status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

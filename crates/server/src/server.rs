@@ -1,0 +1,126 @@
+//! A server's life: bind, serve, leave, drain, flush.
+//!
+//! ```text
+//! bind ──▶ serve ──▶ shutdown ──▶ grace: /ready says 503 ──▶ listener closed, requests drain ──▶ store flushed ──▶ end
+//!                                                             │ over shutdown_drain: UNAVAILABLE, connections closed
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use flamestore_model::{Error, Result};
+use flamestore_proto::v1::ingest_service_server::SERVICE_NAME as INGEST;
+use flamestore_proto::v1::query_service_server::SERVICE_NAME as QUERY;
+use flamestore_proto::v1::status_service_server::SERVICE_NAME as STATUS;
+use flamestore_query::Engine;
+use flamestore_store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::ServerConfig;
+use crate::listener::{Listener, drain};
+use crate::router::{Parts, router};
+
+/// A server that holds its port and answers once [`Server::serve`] runs.
+#[must_use = "a server answers only while it is served"]
+pub struct Server {
+    config: Arc<ServerConfig>,
+    store: Arc<Store>,
+    local_addr: SocketAddr,
+    socket: TcpListener,
+    router: Router,
+    health: HealthReporter,
+    leaving: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the port of `config` for an open `store` and the `engine` over it.
+    ///
+    /// # Errors
+    /// `Invalid` for a setting that makes no sense, `Unavailable` when the port cannot be had.
+    pub async fn bind(config: ServerConfig, store: Arc<Store>, engine: Arc<Engine>) -> Result<Self> {
+        config.check()?;
+        let config = Arc::new(config);
+        let taken = |e: std::io::Error| {
+            Error::unavailable("the server cannot listen").with("listen", config.listen).because(e)
+        };
+        let socket = TcpListener::bind(config.listen).await.map_err(taken)?;
+        let local_addr = socket.local_addr().map_err(taken)?;
+        let (health, leaving, abort) = (HealthReporter::new(), CancellationToken::new(), CancellationToken::new());
+        let router = router(Parts {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            engine,
+            health: health.clone(),
+            leaving: leaving.clone(),
+            abort: abort.clone(),
+        })?;
+        Ok(Self { config, store, local_addr, socket, router, health, leaving, abort })
+    }
+
+    /// The address it listens on, with the port it got.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Answers until `shutdown` completes, then lets running requests end and writes what the store holds in memory.
+    ///
+    /// Dropping the future closes all connections and writes nothing.
+    ///
+    /// # Errors
+    /// Those of the last flush: what was acknowledged may then be lost.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        self.set_health(ServingStatus::Serving).await;
+        tracing::info!(listen = %self.local_addr, "serving");
+        let stop = CancellationToken::new();
+        let listener = Listener {
+            socket: self.socket,
+            router: self.router,
+            connections_max: self.config.connections_max,
+        };
+        let leave = async {
+            shutdown.await;
+            tracing::info!("shutting down");
+            self.leaving.cancel();
+            set_health(&self.health, ServingStatus::NotServing).await;
+            tokio::time::sleep(self.config.shutdown_grace).await;
+            stop.cancel();
+        };
+        let upkeep = upkeep(&stop);
+        let (connections, (), ()) = tokio::join!(listener.serve(stop.clone()), leave, upkeep);
+        let ended = drain(connections, self.config.shutdown_drain, &self.abort).await;
+        if ended > 0 {
+            tracing::warn!(connections = ended, "requests did not end in time and were cancelled");
+        }
+        self.store.shutdown().await
+    }
+
+    async fn set_health(&self, status: ServingStatus) {
+        set_health(&self.health, status).await;
+    }
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in ["", INGEST, QUERY, STATUS] {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Keeps the memory of histograms that nobody reads bounded.
+async fn upkeep(stop: &CancellationToken) {
+    const UPKEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+    let metrics = crate::telemetry::metrics();
+    while tokio::time::timeout(UPKEEP_INTERVAL, stop.cancelled()).await.is_err() {
+        metrics.run_upkeep();
+    }
+}

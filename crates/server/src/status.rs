@@ -1,0 +1,102 @@
+//! How the workspace's errors become gRPC statuses, and what a request's metadata says.
+
+use flamestore_model::{Error, ErrorKind, Result, Tenant};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Status};
+
+/// The metadata key that names the tenant.
+pub(crate) const TENANT_KEY: &str = "x-scope-orgid";
+
+/// The metadata key of an answer that tells the kind of our errors from those of the gRPC layer.
+pub(crate) const ERROR_KIND_KEY: &str = "flamestore-error";
+
+/// The code of errors of `kind`: the table in the documentation of [`ErrorKind`].
+pub(crate) fn code_of(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Conflict => Code::Aborted,
+        ErrorKind::Fenced => Code::FailedPrecondition,
+        ErrorKind::Corrupt => Code::DataLoss,
+        ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Internal => Code::Internal,
+    }
+}
+
+/// The status that tells a client about `error`. Damage and bugs are logged too: nobody else sees them.
+pub(crate) fn status_of(error: &Error) -> Status {
+    match error.kind() {
+        ErrorKind::Internal | ErrorKind::Corrupt => tracing::error!(%error, "a request failed"),
+        kind => tracing::debug!(%error, kind = kind.as_str(), "a request failed"),
+    }
+    let mut status = Status::new(code_of(error.kind()), error.to_string());
+    status.metadata_mut().insert(ERROR_KIND_KEY, MetadataValue::from_static(error.kind().as_str()));
+    status
+}
+
+/// The tenant a request's metadata names.
+///
+/// # Errors
+/// `Invalid` when the name is none a tenant can have, or stands twice.
+pub(crate) fn tenant_of(metadata: &MetadataMap) -> Result<Tenant> {
+    let mut values = metadata.get_all(TENANT_KEY).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(Tenant::default()),
+        (Some(value), None) => {
+            let name = value.to_str().map_err(|_| Error::invalid(format!("metadata {TENANT_KEY} is not ASCII")))?;
+            Tenant::new(name)
+        }
+        (Some(_), Some(_)) => Err(Error::invalid(format!("metadata {TENANT_KEY} stands twice"))),
+    }
+}
+
+/// The name of `code` as the gRPC specification spells it.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_has_the_code_and_the_text_of_its_error() {
+        let status = status_of(&Error::corrupt("checksum differs").with("segment", "s1"));
+        assert_eq!((status.code(), status.message()), (Code::DataLoss, "checksum differs [segment=s1]"));
+        assert_eq!(status.metadata().get(ERROR_KIND_KEY).unwrap(), "corrupt");
+    }
+
+    #[test]
+    fn a_request_without_a_tenant_is_anonymous_and_a_wrong_name_is_refused() {
+        let tenant = |values: &[&'static str]| {
+            let mut metadata = MetadataMap::new();
+            for value in values {
+                metadata.append(TENANT_KEY, MetadataValue::from_static(value));
+            }
+            tenant_of(&metadata).map(|tenant| tenant.to_string()).map_err(|error| error.kind())
+        };
+        assert_eq!(tenant(&[]).as_deref(), Ok("anonymous"));
+        assert_eq!(tenant(&["team-a"]).as_deref(), Ok("team-a"));
+        assert_eq!(tenant(&["../x"]), Err(ErrorKind::Invalid));
+        assert_eq!(tenant(&["a", "b"]), Err(ErrorKind::Invalid));
+    }
+}
