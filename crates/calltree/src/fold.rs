@@ -212,13 +212,13 @@ impl<'a> Folder<'a> {
 fn nodes(tree: &ValueTree, frames: &FrameTable<'_>) -> Vec<Node> {
     let outermost: Vec<u32> = (0..index(tree.dictionary.locations.len())).map(|id| frames.frames(id)[0]).collect();
     let name = |location: u32| if location == NONE { NONE } else { outermost[location as usize] };
-    let weight = |node: usize| {
-        let own = |weight: u64, column: &Vec<i64>| weight.saturating_add(column[node].unsigned_abs());
-        tree.values.iter().fold(0, own)
-    };
-    let locations = tree.tree.location.iter().enumerate();
-    let mut nodes: Vec<Node> =
-        locations.map(|(node, &location)| Node { weight: weight(node), size: 1, name: name(location) }).collect();
+    let locations = tree.tree.location.iter();
+    let mut nodes: Vec<Node> = locations.map(|location| Node { weight: 0, size: 1, name: name(*location) }).collect();
+    for column in &tree.values {
+        for (node, value) in nodes.iter_mut().zip(column) {
+            node.weight = node.weight.saturating_add(value.unsigned_abs());
+        }
+    }
     for node in (1..nodes.len()).rev() {
         let Node { weight, size, .. } = nodes[node];
         let parent = &mut nodes[tree.tree.parent[node] as usize];

@@ -163,11 +163,12 @@ impl Interner {
             let stack =
                 stack.ok_or_else(|| Error::invalid(format!("sample {row}: its stack is not in the profile")))?;
             let start = block.frames.len();
+            let known = memo.locations.as_slice();
             let mut largest = 0;
             block.frames.extend(stack.iter().rev().map(|location| {
-                let known = memo.locations.get(*location as usize).copied().unwrap_or(NONE);
-                largest = largest.max(known);
-                known
+                let id = known.get(*location as usize).copied().unwrap_or(NONE);
+                largest = largest.max(id);
+                id
             }));
             if largest == NONE {
                 for (id, location) in

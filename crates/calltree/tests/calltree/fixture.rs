@@ -166,7 +166,12 @@ pub(crate) fn seal(interner: &Interner, stacks: &[u32], values: &[i64]) -> (Seal
 
 /// The value tree of these samples by way of an interner.
 pub(crate) fn tree(samples: &[Sample]) -> ValueTree {
-    let batch = batch(samples);
+    tree_at(samples, 0)
+}
+
+/// The same from a process whose mappings are moved by `slide`.
+pub(crate) fn tree_at(samples: &[Sample], slide: u64) -> ValueTree {
+    let batch = batch_at(samples, slide);
     let mut interner = Interner::new(7);
     let interned = interner.intern(&batch).unwrap();
     let (sealed, sums) = seal(&interner, &interned.stacks, &batch.samples.values);

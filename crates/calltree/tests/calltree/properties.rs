@@ -9,7 +9,7 @@ use flamestore_calltree::{
 };
 use proptest::prelude::*;
 
-use crate::fixture::{MAPPINGS, Place, Sample, Spot, batch, check_tree, folded, names, seal, tree};
+use crate::fixture::{MAPPINGS, Place, Sample, Spot, batch, check_tree, folded, names, seal, tree, tree_at};
 
 fn spots() -> impl Strategy<Value = Spot> {
     let name = prop_oneof![
@@ -241,6 +241,25 @@ proptest! {
         prop_assert_eq!(all(&left).folded(), folded(&joined(&[&a, &b, &c])));
         prop_assert_eq!(two(&x, &ValueTree::empty(1)), x.clone());
         prop_assert_eq!(two(&x, &x).values[0].iter().sum::<i64>(), 2 * x.values[0].iter().sum::<i64>());
+    }
+
+    #[test]
+    fn many_inputs_merge_like_two_at_a_time(parts in prop::collection::vec(profiles(1..9), 13..20)) {
+        let inputs: Vec<(ValueTree, usize)> = parts.iter().map(|part| (tree(part), 0)).collect();
+        let pairwise = inputs.iter().cloned().reduce(|a, b| (merge(vec![a, b], 1), 0)).unwrap().0;
+        prop_assert_eq!(merge(inputs, 1), pairwise);
+    }
+
+    #[test]
+    fn processes_at_other_addresses_merge_in_any_order(samples in profiles(1..9), slides in prop::collection::vec(0_u64..3, 3)) {
+        let trees: Vec<ValueTree> = slides.iter().map(|slide| tree_at(&samples, slide << 20)).collect();
+        let inputs = |order: [usize; 3]| order.map(|at| (trees[at].clone(), 0)).to_vec();
+        let merged = merge(inputs([0, 1, 2]), 1);
+        check_tree(&merged);
+        prop_assert_eq!(&merged, &merge(inputs([2, 0, 1]), 1));
+        let last_two = merge(inputs([1, 2, 0])[..2].to_vec(), 1);
+        prop_assert_eq!(&merged, &merge(vec![(trees[0].clone(), 0), (last_two, 0)], 1));
+        prop_assert_eq!(&merged.tree, &trees[0].tree);
     }
 
     #[test]
