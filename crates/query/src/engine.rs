@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use flamestore_calltree::{TopRow, ValueTree};
+use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode};
+use flamestore_calltree::{TopRow, ValueTree, top};
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Tenant};
 use flamestore_store::Store;
 
 use crate::answer::{Answer, ProfileEntry, Query, SeriesEntry, SqlAnswer, TimeSeries};
+use crate::plan::{DiffNode, MergeNode};
+use crate::scope::Scope;
+use crate::session::Session;
+use crate::sink::ReportSink;
+use crate::{codec, export, metadata, sql};
 
 /// What bounds queries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +40,7 @@ impl Default for QueryOptions {
 pub struct Engine {
     store: Arc<Store>,
     options: QueryOptions,
+    session: Session,
 }
 
 impl Engine {
@@ -45,7 +52,8 @@ impl Engine {
         if options.partitions == 0 {
             return Err(Error::invalid("a query needs at least one partition").with("partitions", 0));
         }
-        Ok(Self { store, options })
+        let session = Session::new(&options)?;
+        Ok(Self { store, options, session })
     }
 
     /// The sum of all selected profiles as one call tree with one column.
@@ -53,17 +61,24 @@ impl Engine {
     /// Profiles of instant types (memory in use, goroutines) are summed like all others: select one point in time for them.
     ///
     /// # Errors
-    /// `Invalid` also when profiles of more than one type are selected, or when a sum leaves 64 bits.
+    /// `Invalid` also when profiles of more than one type are selected, or when the sum of magnitudes leaves 64 bits.
     pub async fn merge(&self, query: &Query) -> Result<Answer<ValueTree>> {
-        unfinished(query)
+        let sink = ReportSink::new();
+        let plan = self.merge_plan(query, &sink)?;
+        let tree = self.tree(&plan, 1).await?;
+        Ok(self.answer(tree, &sink))
     }
 
     /// Two selections as one call tree with two columns, `before` and `after`.
     ///
     /// # Errors
     /// As [`Engine::merge`].
-    pub async fn diff(&self, before: &Query, _after: &Query) -> Result<Answer<ValueTree>> {
-        unfinished(before)
+    pub async fn diff(&self, before: &Query, after: &Query) -> Result<Answer<ValueTree>> {
+        let sink = ReportSink::new();
+        let sides = (self.merge_plan(before, &sink)?, self.merge_plan(after, &sink)?);
+        let plan = extension(DiffNode::new(sides.0, sides.1, Arc::clone(&sink)));
+        let tree = self.tree(&plan, 2).await?;
+        Ok(self.answer(tree, &sink))
     }
 
     /// The functions of the selected profiles with what they spend, the largest self values first.
@@ -71,7 +86,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::merge`].
     pub async fn top(&self, query: &Query) -> Result<Answer<Vec<TopRow>>> {
-        unfinished(query)
+        Ok(self.merge(query).await?.map(|tree| top(&tree)))
     }
 
     /// The names of the labels of the selected series, those derived from the profile type included, sorted.
@@ -79,15 +94,19 @@ impl Engine {
     /// # Errors
     /// Those of every method.
     pub async fn label_names(&self, query: &Query) -> Result<Answer<Vec<String>>> {
-        unfinished(query)
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::list_label_names(&self.session, &scope, query).await?;
+        Ok(self.answer(value, &sink))
     }
 
     /// The values that label `name` has in the selected series, sorted.
     ///
     /// # Errors
     /// Those of every method.
-    pub async fn label_values(&self, query: &Query, _name: &str) -> Result<Answer<Vec<String>>> {
-        unfinished(query)
+    pub async fn label_values(&self, query: &Query, name: &str) -> Result<Answer<Vec<String>>> {
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::list_label_values(&self.session, &scope, query, name).await?;
+        Ok(self.answer(value, &sink))
     }
 
     /// The selected series that have a profile in the range, sorted.
@@ -95,7 +114,9 @@ impl Engine {
     /// # Errors
     /// Those of every method.
     pub async fn series(&self, query: &Query) -> Result<Answer<Vec<SeriesEntry>>> {
-        unfinished(query)
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::list_series(&self.session, &scope, query).await?;
+        Ok(self.answer(value, &sink))
     }
 
     /// The profile types of the selected series, sorted.
@@ -103,53 +124,69 @@ impl Engine {
     /// # Errors
     /// Those of every method.
     pub async fn profile_types(&self, query: &Query) -> Result<Answer<Vec<ProfileType>>> {
-        unfinished(query)
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::list_profile_types(&self.session, &scope, query).await?;
+        Ok(self.answer(value, &sink))
     }
 
-    /// Totals of the selected profiles per `step_nano` nanoseconds and per value of the labels `group_by`.
+    /// Totals of the selected profiles per `step_nano` nanoseconds and per value of the labels `group_by`. Steps start at
+    /// multiples of their length; those without a profile are left out.
     ///
     /// # Errors
     /// `Invalid` also when the step is not positive, when profiles of more than one type are selected and the type is not
-    /// grouped by, or when a sum leaves 64 bits.
+    /// grouped by, or when a total leaves 64 bits.
     pub async fn time_series(
         &self,
         query: &Query,
-        _step_nano: i64,
-        _group_by: &[String],
+        step_nano: i64,
+        group_by: &[String],
     ) -> Result<Answer<Vec<TimeSeries>>> {
-        unfinished(query)
+        if step_nano <= 0 || step_nano > i64::MAX / 4 {
+            return Err(Error::invalid("a step is longer than 0 and at most 73 years").with("step_nano", step_nano));
+        }
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::time_series(&self.session, &scope, query, step_nano, group_by).await?;
+        Ok(self.answer(value, &sink))
     }
 
     /// The newest `limit` of the selected profiles, newest first; 0 stands for all.
     ///
     /// # Errors
     /// Those of every method.
-    pub async fn list_profiles(&self, query: &Query, _limit: usize) -> Result<Answer<Vec<ProfileEntry>>> {
-        unfinished(query)
+    pub async fn list_profiles(&self, query: &Query, limit: usize) -> Result<Answer<Vec<ProfileEntry>>> {
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::list_profiles(&self.session, &scope, query, limit).await?;
+        Ok(self.answer(value, &sink))
     }
 
     /// One profile as it was pushed, with all its sample types.
     ///
     /// # Errors
     /// `NotFound` when there is no such profile.
-    pub async fn profile(&self, _tenant: &Tenant, _id: ProfileId) -> Result<Answer<ProfileBatch>> {
-        Err(Error::internal("not written yet"))
+    pub async fn profile(&self, tenant: &Tenant, id: ProfileId) -> Result<Answer<ProfileBatch>> {
+        let (scope, sink) = self.scope(tenant);
+        let value = export::profile(&scope, id, self.session.budget("profile", &sink)).await?;
+        Ok(self.answer(value, &sink))
     }
 
-    /// The sum of all selected profiles as one profile that keeps the labels of samples.
+    /// The sum of all selected profiles as one profile that keeps the labels of samples: samples of the same stack and labels
+    /// are one, those that sum to 0 are left out. Time is the earliest, duration the sum, period the largest.
     ///
     /// # Errors
     /// As [`Engine::merge`].
     pub async fn merge_pprof(&self, query: &Query) -> Result<Answer<ProfileBatch>> {
-        unfinished(query)
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = export::merge(&scope, query, self.session.budget("merge_pprof", &sink)).await?;
+        Ok(self.answer(value, &sink))
     }
 
     /// The rows of a read-only SQL statement over the tables of `tenant`.
     ///
     /// # Errors
     /// `Invalid` also for a statement that is not a query.
-    pub async fn sql(&self, _tenant: &Tenant, _statement: &str) -> Result<SqlAnswer> {
-        Err(Error::internal("not written yet"))
+    pub async fn sql(&self, tenant: &Tenant, statement: &str) -> Result<SqlAnswer> {
+        let (scope, _) = self.scope(tenant);
+        sql::run(&self.session, &scope, statement).await
     }
 
     /// The plan of a merge as text, with what each of its operators did.
@@ -157,7 +194,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::merge`].
     pub async fn explain_merge(&self, query: &Query) -> Result<String> {
-        unfinished(query)
+        let plan = self.merge_plan(query, &ReportSink::new())?;
+        let plan = LogicalPlanBuilder::from(plan).explain(true, true).and_then(LogicalPlanBuilder::build);
+        sql::explain(&self.session, &plan.map_err(|error| self.session.inward(error))?).await
     }
 
     /// What bounds this engine's queries.
@@ -169,8 +208,39 @@ impl Engine {
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
+
+    fn scope(&self, tenant: &Tenant) -> (Arc<Scope>, Arc<ReportSink>) {
+        let sink = ReportSink::new();
+        (Scope::new(self.store.snapshot(tenant), Arc::clone(&sink)), sink)
+    }
+
+    fn merge_plan(&self, query: &Query, sink: &Arc<ReportSink>) -> Result<LogicalPlan> {
+        let scope = Scope::new(self.store.snapshot(&query.tenant), Arc::clone(sink));
+        let node = MergeNode::new(scope, query.selector.clone(), query.range);
+        Ok(extension(node.map_err(|error| self.session.inward(error))?))
+    }
+
+    async fn tree(&self, plan: &LogicalPlan, columns: usize) -> Result<ValueTree> {
+        let mut tree = ValueTree::empty(columns);
+        let take = |batch| {
+            if let Some(found) = codec::decode(&batch)?.pop() {
+                tree = found;
+            }
+            Ok(())
+        };
+        self.session.for_each(plan, take).await?;
+        Ok(tree)
+    }
+
+    /// The answer with its report; damaged segments are left out of later snapshots.
+    fn answer<T>(&self, value: T, sink: &ReportSink) -> Answer<T> {
+        for (segment, reason) in sink.corrupt() {
+            self.store.quarantine(segment, &reason);
+        }
+        Answer { value, report: sink.report() }
+    }
 }
 
-fn unfinished<T>(_query: &Query) -> Result<T> {
-    Err(Error::internal("not written yet"))
+fn extension(node: impl UserDefinedLogicalNode + 'static) -> LogicalPlan {
+    LogicalPlan::Extension(Extension { node: Arc::new(node) })
 }

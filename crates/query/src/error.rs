@@ -43,6 +43,11 @@ pub(crate) fn memory_exhausted(memory_bytes_max: usize) -> Error {
         .with("query_memory_bytes_max", memory_bytes_max)
 }
 
+/// Whether an error says that a stored object is damaged or gone, so that the answer does without it.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound)
+}
+
 fn shared(error: &DataFusionError, memory_bytes_max: usize) -> Error {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {

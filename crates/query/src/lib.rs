@@ -18,12 +18,26 @@
 //! [`QueryReport::damaged`].
 
 mod answer;
+mod budget;
+mod codec;
 mod engine;
 mod error;
+mod export;
+mod frames;
+mod metadata;
+mod metrics;
+mod plan;
 mod prune;
+mod scope;
+mod selection;
+mod session;
+mod sink;
+mod sql;
+mod tables;
 
 pub use answer::{
     Answer, DamagedSegment, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimePoint, TimeSeries,
 };
 pub use engine::{Engine, QueryOptions};
+pub use frames::{frames, frames_ipc};
 pub use prune::{Proof, Prune, Reason};

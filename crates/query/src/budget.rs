@@ -1,0 +1,81 @@
+//! Memory that an operator holds, reserved in the pool that all queries share.
+
+use std::sync::Arc;
+
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
+use flamestore_model::Result;
+
+use crate::error::memory_exhausted;
+use crate::sink::ReportSink;
+
+/// Bytes reserved for one operator; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    reservation: MemoryReservation,
+    sink: Arc<ReportSink>,
+    memory_bytes_max: usize,
+}
+
+impl Budget {
+    /// Nothing reserved yet, for the operator `name`.
+    pub(crate) fn new(name: &str, task: &TaskContext, sink: Arc<ReportSink>) -> Self {
+        let pool = task.memory_pool();
+        let memory_bytes_max = match pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        };
+        Self { reservation: MemoryConsumer::new(name).register(pool), sink, memory_bytes_max }
+    }
+
+    /// Reserves `bytes` more.
+    ///
+    /// # Errors
+    /// `Exhausted`, naming the limit, when the pool has no such room.
+    pub(crate) fn grow(&self, bytes: usize) -> Result<()> {
+        self.reservation.try_grow(bytes).map_err(|error| {
+            let reason = error.to_string();
+            memory_exhausted(self.memory_bytes_max).because(reason.lines().next().unwrap_or_default().to_owned())
+        })?;
+        self.sink.memory_moved(bytes, 0);
+        Ok(())
+    }
+
+    /// Gives `bytes` back.
+    pub(crate) fn shrink(&self, bytes: usize) {
+        let bytes = bytes.min(self.reservation.size());
+        self.reservation.shrink(bytes);
+        self.sink.memory_moved(0, bytes);
+    }
+
+    /// Reserves `bytes` in all.
+    ///
+    /// # Errors
+    /// As [`Budget::grow`].
+    pub(crate) fn resize(&self, bytes: usize) -> Result<()> {
+        match bytes.checked_sub(self.size()) {
+            Some(more) => self.grow(more),
+            None => {
+                self.shrink(self.size() - bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes reserved.
+    pub(crate) fn size(&self) -> usize {
+        self.reservation.size()
+    }
+
+    /// A budget of its own in the same pool, with nothing reserved.
+    pub(crate) fn fresh(&self) -> Self {
+        let (sink, memory_bytes_max) = (Arc::clone(&self.sink), self.memory_bytes_max);
+        Self { reservation: self.reservation.new_empty(), sink, memory_bytes_max }
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.sink.memory_moved(0, self.reservation.free());
+    }
+}

@@ -1,0 +1,230 @@
+//! Questions about series and profiles: plans over the tables `series` and `profiles`, and how their rows are read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, MapArray, RecordBatch, StringArray};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Int64Type};
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::{Expr, SortExpr, cast};
+use datafusion::prelude::{col, lit};
+use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, TimeRange, names};
+
+use crate::answer::{ProfileEntry, Query, SeriesEntry, TimePoint, TimeSeries};
+use crate::scope::Scope;
+use crate::selection::several_types;
+use crate::session::Session;
+use crate::tables::{RowsKind, RowsTable, label, label_names, selects};
+
+/// The series that `query` selects, as a plan.
+fn series_frame(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<DataFrame> {
+    let table = RowsTable::new(Arc::clone(scope), RowsKind::Series, query.range);
+    let frame = session.table("series", Arc::new(table))?;
+    frame.filter(selects(&query.selector.to_string())).map_err(|error| session.inward(error))
+}
+
+/// The profiles that `query` selects, as a plan.
+fn profiles_frame(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<DataFrame> {
+    let table = RowsTable::new(Arc::clone(scope), RowsKind::Profiles, TimeRange::ALL);
+    let frame = session.table("profiles", Arc::new(table))?;
+    let time = || col("time_unix_nano");
+    let inside = time().gt_eq(lit(query.range.start)).and(time().lt(lit(query.range.end)));
+    let selected = frame.filter(selects(&query.selector.to_string())).and_then(|frame| frame.filter(inside));
+    selected.map_err(|error| session.inward(error))
+}
+
+/// The distinct texts of the only column of `frame`, sorted.
+async fn texts(session: &Session, frame: Result<DataFrame, DataFusionError>) -> Result<Vec<String>> {
+    let frame = frame.and_then(DataFrame::distinct).map_err(|error| session.inward(error))?;
+    let mut texts = BTreeSet::new();
+    let take = |batch: RecordBatch| {
+        let column: &StringArray = column(&batch, 0)?;
+        texts.extend(column.iter().flatten().map(str::to_owned));
+        Ok(())
+    };
+    session.for_each(frame.logical_plan(), take).await?;
+    Ok(texts.into_iter().collect())
+}
+
+pub(crate) async fn list_label_names(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<Vec<String>> {
+    let frame = series_frame(session, scope, query)?;
+    let named = frame.select([label_names().alias("name")]);
+    texts(session, named.and_then(|frame| frame.unnest_columns(&["name"]))).await
+}
+
+pub(crate) async fn list_label_values(
+    session: &Session,
+    scope: &Arc<Scope>,
+    query: &Query,
+    name: &str,
+) -> Result<Vec<String>> {
+    let frame = series_frame(session, scope, query)?;
+    let values = frame.select([label(name).alias("value")]);
+    texts(session, values.and_then(|frame| frame.filter(col("value").not_eq(lit(""))))).await
+}
+
+pub(crate) async fn list_profile_types(
+    session: &Session,
+    scope: &Arc<Scope>,
+    query: &Query,
+) -> Result<Vec<ProfileType>> {
+    let frame = series_frame(session, scope, query)?;
+    let ids = texts(session, frame.select([col("profile_type")])).await?;
+    let mut types = ids.iter().map(|id| id.parse()).collect::<Result<Vec<ProfileType>>>()?;
+    types.sort();
+    Ok(types)
+}
+
+pub(crate) async fn list_series(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<Vec<SeriesEntry>> {
+    let frame = series_frame(session, scope, query)?;
+    let frame = frame.select([col("labels"), col("profile_type")]).map_err(|error| session.inward(error))?;
+    let mut series = BTreeSet::new();
+    let take = |batch: RecordBatch| {
+        let (labels, types) = (column::<MapArray>(&batch, 0)?, column::<StringArray>(&batch, 1)?);
+        for row in 0..batch.num_rows() {
+            let profile_type = types.value(row).parse()?;
+            series.insert(SeriesEntry { labels: labels_of(labels, row)?, profile_type });
+        }
+        Ok(())
+    };
+    session.for_each(frame.logical_plan(), take).await?;
+    Ok(series.into_iter().collect())
+}
+
+/// The plan of [`list_profiles`].
+pub(crate) fn profiles_plan(session: &Session, scope: &Arc<Scope>, query: &Query, limit: usize) -> Result<DataFrame> {
+    let columns = ["profile_id", "time_unix_nano", "duration_nano", "profile_type", "labels", "total"];
+    let frame = profiles_frame(session, scope, query)?;
+    let sort: Vec<SortExpr> = vec![
+        col("time_unix_nano").sort(false, false),
+        col("profile_id").sort(true, false),
+        col("profile_type").sort(true, false),
+    ];
+    let frame = frame.select(columns.map(col)).and_then(|frame| frame.sort(sort));
+    let frame = frame.and_then(|frame| match limit {
+        0 => Ok(frame),
+        limit => frame.limit(0, Some(limit)),
+    });
+    frame.map_err(|error| session.inward(error))
+}
+
+pub(crate) async fn list_profiles(
+    session: &Session,
+    scope: &Arc<Scope>,
+    query: &Query,
+    limit: usize,
+) -> Result<Vec<ProfileEntry>> {
+    let frame = profiles_plan(session, scope, query, limit)?;
+    let mut entries = Vec::new();
+    let take = |batch: RecordBatch| {
+        let ids = batch.column(0).as_fixed_size_binary_opt().ok_or_else(|| wrong("profile_id"))?;
+        let (times, durations) = (numbers::<Int64Type>(&batch, 1)?, numbers::<Int64Type>(&batch, 2)?);
+        let (types, labels) = (column::<StringArray>(&batch, 3)?, column::<MapArray>(&batch, 4)?);
+        let totals = numbers::<Int64Type>(&batch, 5)?;
+        for row in 0..batch.num_rows() {
+            let id = <[u8; 16]>::try_from(ids.value(row)).map_err(|_| wrong("profile_id"))?;
+            entries.push(ProfileEntry {
+                id: ProfileId::from_bytes(id),
+                time_unix_nano: times[row],
+                duration_nano: durations[row],
+                profile_type: types.value(row).parse()?,
+                labels: labels_of(labels, row)?,
+                total: totals[row],
+            });
+        }
+        Ok(())
+    };
+    session.for_each(frame.logical_plan(), take).await?;
+    Ok(entries)
+}
+
+/// The plan of [`time_series`]: rows of type, step, total, then the labels grouped by. Totals are added in 128 bits.
+pub(crate) fn time_series_plan(
+    session: &Session,
+    scope: &Arc<Scope>,
+    query: &Query,
+    step_nano: i64,
+    group_by: &[String],
+) -> Result<DataFrame> {
+    let time = || col("time_unix_nano");
+    let step = || lit(step_nano);
+    let start = time() - ((time() % step() + step()) % step());
+    let mut columns = vec![col("profile_type"), start.alias("step"), col("total")];
+    columns.extend(group_by.iter().enumerate().map(|(at, name)| label(name).alias(group_name(at))));
+    let mut groups: Vec<Expr> = vec![col("profile_type"), col("step")];
+    groups.extend((0..group_by.len()).map(|at| col(group_name(at))));
+    let total = sum(cast(col("total"), DataType::Decimal128(38, 0))).alias("total");
+    let frame = profiles_frame(session, scope, query)?.select(columns);
+    frame.and_then(|frame| frame.aggregate(groups, vec![total])).map_err(|error| session.inward(error))
+}
+
+pub(crate) async fn time_series(
+    session: &Session,
+    scope: &Arc<Scope>,
+    query: &Query,
+    step_nano: i64,
+    group_by: &[String],
+) -> Result<Vec<TimeSeries>> {
+    let frame = time_series_plan(session, scope, query, step_nano, group_by)?;
+    let mut types = BTreeSet::new();
+    let mut groups: BTreeMap<Labels, BTreeMap<i64, i128>> = BTreeMap::new();
+    let take = |batch: RecordBatch| {
+        let (ids, steps) = (column::<StringArray>(&batch, 0)?, numbers::<Int64Type>(&batch, 1)?);
+        let totals = numbers::<Decimal128Type>(&batch, 2 + group_by.len())?;
+        for row in 0..batch.num_rows() {
+            types.insert(ids.value(row).to_owned());
+            let mut labels = Labels::default();
+            for (at, name) in group_by.iter().enumerate() {
+                labels = labels.with(name, column::<StringArray>(&batch, 2 + at)?.value(row));
+            }
+            *groups.entry(labels).or_default().entry(steps[row]).or_default() += totals[row];
+        }
+        Ok(())
+    };
+    session.for_each(frame.logical_plan(), take).await?;
+    if types.len() > 1 && !group_by.iter().any(|name| name == names::PROFILE_TYPE) {
+        let types = types.iter().map(|id| id.parse()).collect::<Result<Vec<ProfileType>>>()?;
+        return Err(several_types(types.iter()));
+    }
+    let series = groups.into_iter().map(|(labels, points)| {
+        let points = points.into_iter().map(|(time_unix_nano, total)| {
+            let total = i64::try_from(total).map_err(|_| overflow(total))?;
+            Ok(TimePoint { time_unix_nano, total })
+        });
+        Ok(TimeSeries { labels, points: points.collect::<Result<_>>()? })
+    });
+    series.collect()
+}
+
+fn group_name(at: usize) -> String {
+    format!("group_{at}")
+}
+
+fn overflow(total: i128) -> Error {
+    Error::invalid("the total of a step leaves 64 bits; ask for shorter steps").with("total", total)
+}
+
+fn labels_of(labels: &MapArray, row: usize) -> Result<Labels> {
+    let entries = labels.value(row);
+    let column = |at: usize| entries.columns().get(at).and_then(|column| column.as_string_opt::<i32>());
+    let (Some(keys), Some(values)) = (column(0), column(1)) else {
+        return Err(wrong("labels"));
+    };
+    Labels::from_pairs(keys.iter().zip(values).filter_map(|(key, value)| Some((key?, value?))))
+}
+
+fn column<T: 'static>(batch: &RecordBatch, at: usize) -> Result<&T> {
+    let column = batch.columns().get(at).and_then(|column| column.as_any().downcast_ref());
+    column.ok_or_else(|| wrong(batch.schema().fields().get(at).map_or("?", |field| field.name())))
+}
+
+fn numbers<T: ArrowPrimitiveType>(batch: &RecordBatch, at: usize) -> Result<&[T::Native]> {
+    let column = batch.columns().get(at).and_then(|column| column.as_primitive_opt::<T>());
+    Ok(column.ok_or_else(|| wrong(batch.schema().fields().get(at).map_or("?", |field| field.name())))?.values())
+}
+
+fn wrong(column: &str) -> Error {
+    Error::internal("a plan gave a column of an unexpected type").with("column", column)
+}

@@ -1,0 +1,75 @@
+//! Counters of the scanning operators, as `EXPLAIN ANALYZE` shows them.
+
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use flamestore_segment::ScanReport;
+
+use crate::prune::{Proof, Prune};
+use crate::selection::Selection;
+
+/// The counters of one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct ScanMetrics {
+    dictionaries: Count,
+    profiles: Count,
+    rows: Count,
+    bytes_read: Count,
+    requests: Count,
+    row_groups_read: Count,
+    row_groups_skipped: Count,
+    pages_read: Count,
+    pages_skipped: Count,
+}
+
+impl ScanMetrics {
+    /// The counters of `partition`, at zero.
+    pub(crate) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let counter = |name| MetricBuilder::new(metrics).counter(name, partition);
+        Self {
+            dictionaries: counter("dictionaries"),
+            profiles: counter("profiles"),
+            rows: counter("rows"),
+            bytes_read: counter("bytes_read"),
+            requests: counter("requests"),
+            row_groups_read: counter("row_groups_read"),
+            row_groups_skipped: counter("row_groups_skipped"),
+            pages_read: counter("pages_read"),
+            pages_skipped: counter("pages_skipped"),
+        }
+    }
+
+    /// Writes down what planning decided on segments.
+    pub(crate) fn planned(metrics: &ExecutionPlanMetricsSet, selection: &Selection) {
+        let count = |name, fits: fn(&Prune) -> bool| {
+            let segments = selection.decisions.iter().filter(|(_, decision)| fits(decision)).count();
+            MetricBuilder::new(metrics).global_counter(name).add(segments);
+        };
+        count("segments_read", |decision| matches!(decision, Prune::Keep(_)));
+        count("segments_pruned_time", |decision| *decision == Prune::Skip(Proof::Time));
+        count("segments_pruned_type", |decision| *decision == Prune::Skip(Proof::ProfileType));
+        count("segments_pruned_service", |decision| *decision == Prune::Skip(Proof::Service));
+        count("segments_pruned_postings", |decision| *decision == Prune::Skip(Proof::Postings));
+        MetricBuilder::new(metrics).global_counter("segments_damaged").add(selection.damaged);
+    }
+
+    /// Counts profiles read.
+    pub(crate) fn add_profiles(&self, profiles: usize) {
+        self.profiles.add(profiles);
+    }
+
+    /// Counts a dictionary read.
+    pub(crate) fn add_dictionary(&self) {
+        self.dictionaries.add(1);
+    }
+
+    /// Counts what a scan read and skipped.
+    pub(crate) fn add_scan(&self, scan: &ScanReport) {
+        let add = |count: &Count, more: u64| count.add(usize::try_from(more).unwrap_or(usize::MAX));
+        add(&self.rows, scan.rows);
+        add(&self.bytes_read, scan.bytes_read);
+        add(&self.requests, scan.requests);
+        add(&self.row_groups_read, scan.row_groups_read);
+        add(&self.row_groups_skipped, scan.row_groups_skipped);
+        add(&self.pages_read, scan.pages_read);
+        add(&self.pages_skipped, scan.pages_skipped);
+    }
+}

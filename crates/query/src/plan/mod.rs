@@ -1,0 +1,24 @@
+//! The operators on call trees: what a logical plan says, and how it is carried out.
+//!
+//! ```text
+//! Diff                       DiffExec            two trees in, one tree with two columns out
+//! ├─ Merge (before)    ▸     ├─ MergeFinalExec   all partial trees in, one tree out
+//! └─ Merge (after)           │  └─ MergeExec     units of a snapshot in, one partial tree a partition out
+//!                            └─ …
+//! ```
+//!
+//! Trees travel as record batches of one row ([`crate::codec`]).
+
+mod diff;
+mod exec;
+mod merge;
+mod merge_final;
+mod merger;
+mod nodes;
+mod planner;
+mod unit;
+
+pub(crate) use merge::spread;
+pub(crate) use nodes::{DiffNode, MergeNode};
+pub(crate) use planner::TreeQueryPlanner;
+pub(crate) use unit::{entry_of, service_of};

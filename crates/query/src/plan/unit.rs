@@ -1,0 +1,151 @@
+//! The merge of one unit: a segment, dictionary by dictionary, or a head.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::common::runtime::SpawnedTask;
+use flamestore_calltree::ValueTree;
+use flamestore_model::{Error, ProfileType, Result, TimeRange};
+use flamestore_segment::{DictionaryEntry, DictionarySelection, ProfileRow, ScanReport, SegmentReader};
+use flamestore_store::{HeadSelection, HeadView};
+use futures::{StreamExt, TryStreamExt};
+
+use super::merger::{Merger, check_magnitude};
+use crate::budget::Budget;
+use crate::metrics::ScanMetrics;
+use crate::selection::{Source, TypesSeen, Unit};
+use crate::sink::ReportSink;
+
+/// What a unit is merged with.
+pub(crate) struct UnitJob<'a> {
+    pub(crate) sink: &'a Arc<ReportSink>,
+    pub(crate) types: &'a TypesSeen,
+    pub(crate) range: TimeRange,
+    pub(crate) dictionaries_at_once: usize,
+    pub(crate) scan: &'a ScanMetrics,
+}
+
+/// The sum of the selected profiles of `unit`, and the budget that holds its bytes.
+///
+/// # Errors
+/// `Corrupt` when the unit is damaged, `Exhausted` over the budget, `Invalid` when types mix or sums leave 64 bits.
+pub(crate) async fn merge(unit: &Unit, job: &UnitJob<'_>, budget: Budget) -> Result<(ValueTree, Budget)> {
+    let mut scan = ScanReport::default();
+    let profiles = unit.profiles(&job.range, &mut scan).await?;
+    let rows_budget = budget.fresh();
+    rows_budget.grow(size_of_val(profiles.as_slice()))?;
+    job.sink.add_profiles(profiles.len() as u64);
+    job.sink.add_series(count_series(&profiles));
+    job.scan.add_profiles(profiles.len());
+    report(job, &scan);
+    let groups = by_dictionary(unit, profiles, job.types)?;
+    let reading = budget.fresh();
+    let trees = groups.into_iter().map(|(dictionary, profiles)| {
+        let budget = reading.fresh();
+        SpawnedTask::spawn(merge_dictionary(unit.source.clone(), dictionary, profiles, budget))
+    });
+    let mut trees = futures::stream::iter(trees).map(join).buffered(job.dictionaries_at_once.max(1));
+    let mut sum = Merger::new(budget);
+    while let Some((tree, held, scan)) = trees.try_next().await? {
+        job.scan.add_dictionary();
+        report(job, &scan);
+        drop(held);
+        sum.add(tree)?;
+    }
+    sum.finish()
+}
+
+fn report(job: &UnitJob<'_>, scan: &ScanReport) {
+    job.sink.add_scan(scan);
+    job.scan.add_scan(scan);
+}
+
+async fn join<T: 'static>(task: SpawnedTask<Result<T>>) -> Result<T> {
+    match task.join().await {
+        Ok(result) => result,
+        Err(error) => Err(Error::internal("the merge of a dictionary broke off").because(error)),
+    }
+}
+
+async fn merge_dictionary(
+    source: Source,
+    dictionary_id: u32,
+    profiles: Vec<ProfileRow>,
+    budget: Budget,
+) -> Result<(ValueTree, Budget, ScanReport)> {
+    check_totals(&profiles)?;
+    let mut scan = ScanReport::default();
+    let tree = match source {
+        Source::Segment(stored) => {
+            let entry = entry_of(&stored.reader, dictionary_id).await?;
+            budget.grow(dictionary_bytes(&entry))?;
+            let selection = DictionarySelection { entry, profiles };
+            stored.reader.merge_dictionary(&selection, &mut scan).await?
+        }
+        Source::Head(view) => {
+            let service_name = service_of(&view, dictionary_id);
+            let selection = HeadSelection { dictionary_id, service_name, profiles };
+            scan.rows = selection.profiles.iter().map(|profile| u64::from(profile.row_count)).sum();
+            let merged = SpawnedTask::spawn_blocking(move || Ok(view.merge_dictionary(&selection)));
+            join(merged).await?
+        }
+    };
+    Ok((tree.prune_symbols(), budget, scan))
+}
+
+/// The service of a dictionary of a head.
+pub(crate) fn service_of(view: &HeadView, dictionary_id: u32) -> String {
+    let table = view.series();
+    let row = table.rows.iter().find(|row| row.dictionary_id == dictionary_id);
+    row.map(|row| row.service_name.clone()).unwrap_or_default()
+}
+
+/// The entry of a dictionary of a segment.
+///
+/// # Errors
+/// `Corrupt` when there is no such dictionary.
+pub(crate) async fn entry_of(reader: &SegmentReader, dictionary_id: u32) -> Result<DictionaryEntry> {
+    let entries = reader.dictionaries().await?;
+    let unknown = || Error::corrupt("a series is of an unknown dictionary").with("dictionary", dictionary_id);
+    entries.get(dictionary_id as usize).cloned().ok_or_else(unknown)
+}
+
+/// Sums of one dictionary wrap inside of the segment crate, so whether they would is asked before, of the totals.
+fn check_totals(profiles: &[ProfileRow]) -> Result<()> {
+    check_magnitude(profiles.iter().map(|profile| u128::from(profile.total.unsigned_abs())).sum())
+}
+
+fn count_series(profiles: &[ProfileRow]) -> u64 {
+    let mut ids: Vec<u32> = profiles.iter().map(|profile| profile.series_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.len() as u64
+}
+
+/// Groups profiles by the dictionary of their series, and notes their types.
+fn by_dictionary(unit: &Unit, profiles: Vec<ProfileRow>, types: &TypesSeen) -> Result<BTreeMap<u32, Vec<ProfileRow>>> {
+    let mut groups: BTreeMap<u32, Vec<ProfileRow>> = BTreeMap::new();
+    let mut noted: Option<&ProfileType> = None;
+    for profile in profiles {
+        let series = unit.series_of(&profile)?;
+        if noted != Some(&series.profile_type) {
+            types.note(&series.profile_type)?;
+            noted = Some(&series.profile_type);
+        }
+        groups.entry(series.dictionary_id).or_default().push(profile);
+    }
+    Ok(groups)
+}
+
+/// Bytes that reading and accumulating a dictionary takes, about: its tables, one sum per stack and per call site.
+fn dictionary_bytes(entry: &DictionaryEntry) -> usize {
+    let rows = |span: flamestore_segment::Span, bytes: usize| span.count as usize * bytes;
+    rows(entry.strings, 64)
+        + rows(entry.mappings, 64)
+        + rows(entry.functions, 20)
+        + rows(entry.locations, 17)
+        + rows(entry.location_rows, 20)
+        + rows(entry.label_set_rows, 24)
+        + rows(entry.call_sites, 8 + 8 + 16)
+        + rows(entry.stacks, 4 + 8)
+}

@@ -1,0 +1,292 @@
+//! `series` and `profiles`: rows that the readers of segments and heads give.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+use flamestore_model::TimeRange;
+use flamestore_segment::{ScanReport, SeriesRow};
+use futures::{StreamExt, TryStreamExt};
+use roaring::RoaringBitmap;
+
+use super::batches::{self, ProfileOut};
+use super::filters::{Reading, read, read_all};
+use crate::budget::Budget;
+use crate::error::{is_damage, outward};
+use crate::metrics::ScanMetrics;
+use crate::plan::spread;
+use crate::scope::Scope;
+use crate::selection::{Selection, Source, Unit};
+
+/// Which rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowsKind {
+    /// Series that have a profile in the range.
+    Series,
+    /// Profiles of the range, one row per sample type.
+    Profiles,
+}
+
+/// The table of one kind of rows of a snapshot.
+#[derive(Debug)]
+pub(crate) struct RowsTable {
+    scope: Arc<Scope>,
+    kind: RowsKind,
+    within: TimeRange,
+}
+
+impl RowsTable {
+    /// The rows of `kind` that have to do with the times `within`.
+    pub(crate) fn new(scope: Arc<Scope>, kind: RowsKind, within: TimeRange) -> Self {
+        Self { scope, kind, within }
+    }
+}
+
+impl RowsKind {
+    /// The columns of the table.
+    pub(crate) fn schema(self) -> SchemaRef {
+        static SERIES: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(batches::series_schema()));
+        static PROFILES: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(batches::profiles_schema()));
+        match self {
+            Self::Series => Arc::clone(&SERIES),
+            Self::Profiles => Arc::clone(&PROFILES),
+        }
+    }
+
+    fn exec_name(self) -> &'static str {
+        match self {
+            Self::Series => "SeriesExec",
+            Self::Profiles => "ProfilesExec",
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for RowsTable {
+    fn schema(&self) -> SchemaRef {
+        self.kind.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        use TableProviderFilterPushDown::{Exact, Inexact, Unsupported};
+        let answer = |filter: &&Expr| match (read(filter), self.kind) {
+            (Reading::Selector(_), _) | (Reading::Times(_), RowsKind::Profiles) => Exact,
+            (Reading::Hint(_), _) => Inexact,
+            (Reading::Times(_), RowsKind::Series) | (Reading::Unknown, _) => Unsupported,
+        };
+        Ok(filters.iter().map(answer).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let readings = read_all(filters, &self.within);
+        let selection = self.scope.select(&readings.selector, &readings.range).await.map_err(outward)?;
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema().project(columns)?),
+            None => self.schema(),
+        };
+        let partitions = state.config().target_partitions();
+        Ok(Arc::new(RowsExec::new(Arc::clone(&self.scope), self.kind, selection, schema, partitions)))
+    }
+}
+
+/// Reads the rows of units: one stream a partition, unit after unit. A unit's rows are read as a whole before the first of
+/// them is given, so that a damaged segment gives none.
+#[derive(Debug)]
+struct RowsExec {
+    scope: Arc<Scope>,
+    kind: RowsKind,
+    selection: Arc<Selection>,
+    partitions: Vec<Vec<Unit>>,
+    metrics: ExecutionPlanMetricsSet,
+    properties: Arc<PlanProperties>,
+}
+
+impl RowsExec {
+    fn new(scope: Arc<Scope>, kind: RowsKind, selection: Selection, schema: SchemaRef, partitions: usize) -> Self {
+        let groups = partitions.clamp(1, selection.units.len().max(1));
+        let metrics = ExecutionPlanMetricsSet::new();
+        ScanMetrics::planned(&metrics, &selection);
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(groups),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        let partitions = spread(&selection.units, groups);
+        Self { scope, kind, partitions, selection: Arc::new(selection), metrics, properties }
+    }
+}
+
+impl DisplayAs for RowsExec {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schema = self.schema();
+        let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        write!(f, "{}: {}, columns=[{}]", self.kind.exec_name(), self.selection, columns.join(", "))?;
+        match t {
+            DisplayFormatType::Verbose => self.selection.fmt_decisions(f),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for RowsExec {
+    fn name(&self) -> &'static str {
+        self.kind.exec_name()
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let name = format!("{}[{partition}]", self.kind.exec_name());
+        let job = Arc::new(RowsJob {
+            scope: Arc::clone(&self.scope),
+            kind: self.kind,
+            range: self.selection.range,
+            schema: self.schema(),
+            budget: Budget::new(&name, &task, Arc::clone(self.scope.sink())),
+            batch_rows: task.session_config().batch_size(),
+            scan: ScanMetrics::new(&self.metrics, partition),
+            baseline: BaselineMetrics::new(&self.metrics, partition),
+        });
+        let units = self.partitions.get(partition).cloned().unwrap_or_default();
+        let batches = futures::stream::iter(units).then(move |unit| {
+            let job = Arc::clone(&job);
+            async move { job.batches(&unit).await.map(|batches| futures::stream::iter(batches).map(Ok)) }
+        });
+        let batches = batches.map_err(outward).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+struct RowsJob {
+    scope: Arc<Scope>,
+    kind: RowsKind,
+    range: TimeRange,
+    schema: SchemaRef,
+    budget: Budget,
+    batch_rows: usize,
+    scan: ScanMetrics,
+    baseline: BaselineMetrics,
+}
+
+impl RowsJob {
+    /// The rows of `unit` in batches of a bounded size; none when the unit is damaged.
+    async fn batches(&self, unit: &Unit) -> flamestore_model::Result<Vec<RecordBatch>> {
+        let mut scan = ScanReport::default();
+        let batch = match self.kind {
+            RowsKind::Series => self.series(unit, &mut scan).await,
+            RowsKind::Profiles => self.profiles(unit, &mut scan).await,
+        };
+        self.scope.sink().add_scan(&scan);
+        self.scan.add_scan(&scan);
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) if is_damage(&error) && unit.is_segment() => {
+                self.scope.sink().damaged_within(&unit.id, &error);
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        // What the previous unit held was passed on by now.
+        self.budget.resize(batch.get_array_memory_size())?;
+        self.baseline.record_output(batch.num_rows());
+        let starts = (0..batch.num_rows()).step_by(self.batch_rows.max(1));
+        Ok(starts.map(|at| batch.slice(at, self.batch_rows.min(batch.num_rows() - at))).collect())
+    }
+
+    async fn series(&self, unit: &Unit, scan: &mut ScanReport) -> flamestore_model::Result<RecordBatch> {
+        let found = with_profiles(unit, &self.range, scan).await?;
+        let rows: Vec<&SeriesRow> = found.iter().filter_map(|id| unit.table.get(id)).collect();
+        self.scope.sink().add_series(rows.len() as u64);
+        batches::series_batch(&unit.id, &rows, &self.schema)
+    }
+
+    async fn profiles(&self, unit: &Unit, scan: &mut ScanReport) -> flamestore_model::Result<RecordBatch> {
+        let rows = unit.profiles(&self.range, scan).await?;
+        self.scope.sink().add_profiles(rows.len() as u64);
+        self.scan.add_profiles(rows.len());
+        let series: BTreeSet<u32> = rows.iter().map(|row| row.series_id).collect();
+        self.scope.sink().add_series(series.len() as u64);
+        let wanted = self.schema.fields().iter().any(|field| batches::needs_details(field.name()));
+        let details = if wanted { unit.details(&rows, scan).await? } else { Vec::new() };
+        let mut out = Vec::with_capacity(rows.len());
+        for (at, row) in rows.into_iter().enumerate() {
+            out.push(ProfileOut { row, series: unit.series_of(&row)?, detail: details.get(at) });
+        }
+        batches::profiles_batch(&unit.id, &out, &self.schema)
+    }
+}
+
+/// The series of `unit` that have a profile in `range`. One whose first or last time lies inside has one; only for those
+/// that begin before and end after is `profiles` asked.
+async fn with_profiles(
+    unit: &Unit,
+    range: &TimeRange,
+    scan: &mut ScanReport,
+) -> flamestore_model::Result<RoaringBitmap> {
+    let sure = |row: &&SeriesRow| range.contains(row.time_min) || range.contains(row.time_max);
+    let mut found: RoaringBitmap = unit.rows().filter(sure).map(|row| row.series_id).collect();
+    let open = &unit.series - &found;
+    if !open.is_empty() {
+        let profiles = match &unit.source {
+            Source::Segment(stored) => stored.reader.profiles(&open, range, scan).await?,
+            Source::Head(view) => view.profiles(&open, range),
+        };
+        found.extend(profiles.iter().map(|profile| profile.series_id));
+    }
+    Ok(found)
+}
