@@ -49,9 +49,12 @@ pub struct DictionaryEntry {
     pub stacks: Span,
 }
 
+/// One of the spans of an entry.
+pub(crate) type SpanOf = fn(&DictionaryEntry) -> Span;
+
 impl DictionaryEntry {
     /// The spans by the names of their columns (`…_first`, `…_count`), in the order of the columns.
-    pub(crate) const SPANS: [(&str, fn(&Self) -> Span); 9] = [
+    pub(crate) const SPANS: [(&str, SpanOf); 9] = [
         ("strings", |entry| entry.strings),
         ("mappings", |entry| entry.mappings),
         ("functions", |entry| entry.functions),

@@ -154,11 +154,8 @@ mod columns {
         col("profile_start", T::U32, E::Delta),
         col("profile_count", T::U32, E::Delta),
     ];
-    pub(super) const POSTINGS: &[Column] = &[
-        col("name", T::Utf8, E::Prefix),
-        col("value", T::Utf8, E::Prefix),
-        col("series", T::Binary, E::Plain),
-    ];
+    pub(super) const POSTINGS: &[Column] =
+        &[col("name", T::Utf8, E::Prefix), col("value", T::Utf8, E::Prefix), col("series", T::Binary, E::Plain)];
     pub(super) const STACKS: &[Column] = &[col("stack_id", T::U32, E::Delta), col("call_site_id", T::U32, E::Plain)];
     pub(super) const CALL_SITES: &[Column] = &[
         col("call_site_id", T::U32, E::Delta),

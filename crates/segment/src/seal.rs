@@ -70,7 +70,8 @@ pub fn seal(mut tables: SegmentTables, options: &SegmentOptions) -> Result<Seale
     let mut sealed = Vec::with_capacity(Table::ALL.len());
     for table in Table::ALL {
         let batches = tables.take(table);
-        let refused = |wrong: ParquetError| Error::internal("a table is not written").with("table", table).because(wrong);
+        let refused =
+            |wrong: ParquetError| Error::internal("a table is not written").with("table", table).because(wrong);
         sealed.push(seal_table(table, batches, options).map_err(refused)?);
     }
     Ok(SealedSegment { tables: sealed, meta: tables.meta })
@@ -209,16 +210,14 @@ fn sorting_columns(table: Table) -> Option<Vec<SortingColumn>> {
 }
 
 /// The smaller of splitting bytes and leaving them, on rows from the whole column.
-fn trial(
-    table: Table,
-    column: usize,
-    batches: &[RecordBatch],
-) -> std::result::Result<Option<Encoding>, ParquetError> {
+fn trial(table: Table, column: usize, batches: &[RecordBatch]) -> std::result::Result<Option<Encoding>, ParquetError> {
     let share = (TRIAL_ROWS / batches.len().max(1)).max(1024);
     let schema = Arc::new(arrow::datatypes::Schema::new(vec![table.schema().field(column).clone()]));
     let parts = batches.iter().step_by((batches.len() * 1024 / TRIAL_ROWS).max(1));
     let parts: Vec<RecordBatch> = parts
-        .map(|batch| RecordBatch::try_new(Arc::clone(&schema), vec![batch.column(column).slice(0, share.min(batch.num_rows()))]))
+        .map(|batch| {
+            RecordBatch::try_new(Arc::clone(&schema), vec![batch.column(column).slice(0, share.min(batch.num_rows()))])
+        })
         .collect::<std::result::Result<_, _>>()?;
     let bytes = |encoding: Encoding| -> std::result::Result<usize, ParquetError> {
         let properties = base_properties(table)?.set_dictionary_enabled(false).set_encoding(encoding).build();

@@ -91,7 +91,9 @@ fn the_tables_follow_their_schemas() {
 #[test]
 fn sealing_the_same_segment_twice_gives_the_same_bytes() {
     let (one, two) = (sealed(&example()), sealed(&example()));
-    assert!(one.tables.iter().zip(&two.tables).all(|(one, two)| one.bytes == two.bytes && one.checksum == two.checksum));
+    assert!(
+        one.tables.iter().zip(&two.tables).all(|(one, two)| one.bytes == two.bytes && one.checksum == two.checksum)
+    );
 }
 
 #[test]
@@ -205,8 +207,9 @@ fn a_profile_is_found_by_its_id() {
 #[test]
 fn one_service_reads_only_its_pages() {
     let samples = |n: u32| (0..60).map(|i| (vec![i % 8, n % 8, i % 5, i % 3], i64::from(i), None)).collect();
-    let stored: Vec<Stored> =
-        (0..40).map(|n: u32| Stored { service: (n % 20) as u8, host: 1, ty: 1, time: 1, samples: samples(n) }).collect();
+    let stored: Vec<Stored> = (0..40)
+        .map(|n: u32| Stored { service: (n % 20) as u8, host: 1, ty: 1, time: 1, samples: samples(n) })
+        .collect();
     let reader = reader(&sealed(&stored));
     let mut report = ScanReport::default();
     let selector = r#"{service_name="svc-7"}"#.parse().unwrap();

@@ -23,11 +23,7 @@ pub(super) fn label_set_rows(dictionary: &Dictionary) -> usize {
 }
 
 /// Lays out the dictionaries one after another, dropping each when done.
-pub(super) fn build(
-    dictionaries: &mut [Numbered],
-    options: &SegmentOptions,
-    tables: &mut SegmentTables,
-) -> Result<()> {
+pub(super) fn build(dictionaries: &mut [Numbered], options: &SegmentOptions, tables: &mut SegmentTables) -> Result<()> {
     let mut batches: Vec<(Table, Vec<RecordBatch>)> = TABLES.iter().map(|(table, _)| (*table, Vec::new())).collect();
     for numbered in dictionaries.iter_mut() {
         let Some(sealed) = numbered.sealed.take() else { continue };

@@ -30,6 +30,7 @@ pub(super) fn build(series: &[PlannedSeries]) -> Result<Vec<RecordBatch>> {
     }
     let names = StringArray::from_iter_values(postings.keys().map(|(name, _)| name));
     let values = StringArray::from_iter_values(postings.keys().map(|(_, value)| value));
-    let columns = vec![Arc::new(names) as _, Arc::new(values) as _, Arc::new(BinaryArray::from_iter_values(bitmaps)) as _];
+    let columns =
+        vec![Arc::new(names) as _, Arc::new(values) as _, Arc::new(BinaryArray::from_iter_values(bitmaps)) as _];
     Ok(vec![batch(Table::Postings, columns)?])
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, UInt32Array};
+use arrow::array::{
+    ArrayRef, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, UInt32Array,
+};
 use arrow::datatypes::{DataType, Field};
 use flamestore_model::{Error, Result};
 

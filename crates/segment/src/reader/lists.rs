@@ -59,9 +59,9 @@ fn check_dictionary(before: Option<&DictionaryEntry>, entry: &DictionaryEntry) -
     for (name, span) in DictionaryEntry::SPANS {
         let expected = before.map(span).map_or(0, |before| before.first + before.count);
         let found = span(entry);
-        if found.first != expected || found.first.checked_add(found.count).is_none_or(|end| end >= NONE) {
+        if found.first != expected || found.first.checked_add(found.count).is_none_or(|end| end == NONE) {
             return Err(wrong("rows of a dictionary do not follow those before")
-                .with("table", name)
+                .with("rows_of", name)
                 .with("expected", expected)
                 .with("found", found.first));
         }
@@ -120,7 +120,8 @@ fn temporality(text: &str) -> Result<Temporality> {
 
 fn labels(maps: &MapArray, row: usize) -> Result<Labels> {
     let entries = maps.value(row);
-    let strings = |at: usize| entries.columns().get(at).and_then(|column| column.as_any().downcast_ref::<StringArray>());
+    let strings =
+        |at: usize| entries.columns().get(at).and_then(|column| column.as_any().downcast_ref::<StringArray>());
     let (Some(names), Some(values)) = (strings(0), strings(1)) else {
         return Err(corrupt(Table::Series, "labels are not strings").with("series", row));
     };

@@ -149,9 +149,9 @@ impl SegmentReader {
             return Ok(kept);
         }
         let entries = self.dictionaries().await?;
-        let entry = entries.get(dictionary_id as usize).ok_or_else(|| {
-            Error::not_found("the segment has no such dictionary").with("dictionary", dictionary_id)
-        })?;
+        let entry = entries
+            .get(dictionary_id as usize)
+            .ok_or_else(|| Error::not_found("the segment has no such dictionary").with("dictionary", dictionary_id))?;
         let loaded = Arc::new(symbols::load(self, entry, report).await?);
         self.cache.put((self.cache_key, dictionary_id), &loaded);
         Ok(loaded)
@@ -202,7 +202,8 @@ impl SegmentReader {
             let dictionary = series.get(profile.series_id).map_or(0, |series| series.dictionary_id);
             by_dictionary[dictionary as usize].push(profile);
         }
-        let selection = |(entry, profiles): (&DictionaryEntry, _)| DictionarySelection { entry: entry.clone(), profiles };
+        let selection =
+            |(entry, profiles): (&DictionaryEntry, _)| DictionarySelection { entry: entry.clone(), profiles };
         let selected = entries.iter().zip(by_dictionary).filter(|(_, profiles)| !profiles.is_empty());
         Ok(selected.map(selection).collect())
     }
@@ -265,7 +266,7 @@ impl SegmentReader {
         each: &mut (dyn FnMut(&RecordBatch) -> Result<()> + Send),
     ) -> Result<()> {
         let rows = self.file(table).await?.rows();
-        self.scan(table, columns, &[0..rows], &mut ScanReport::default(), each).await
+        self.scan(table, columns, std::slice::from_ref(&(0..rows)), &mut ScanReport::default(), each).await
     }
 }
 
@@ -280,6 +281,8 @@ async fn bounded(reader: &SegmentReader, table: Table, rows: Range<u64>) -> Resu
     let file = reader.file(table).await?;
     match rows.end <= file.rows() {
         true => Ok(usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX)),
-        false => Err(crate::scan::corrupt(table, "rows are missing").with("expected", rows.end).with("found", file.rows())),
+        false => {
+            Err(crate::scan::corrupt(table, "rows are missing").with("expected", rows.end).with("found", file.rows()))
+        }
     }
 }

@@ -45,7 +45,9 @@ pub(super) async fn select(
     let mut profiles = Vec::new();
     let mut each = |batch: &RecordBatch| {
         let found = read_rows(batch, &table)?;
-        profiles.extend(found.into_iter().filter(|profile| range.is_none_or(|range| range.contains(profile.time_unix_nano))));
+        profiles.extend(
+            found.into_iter().filter(|profile| range.is_none_or(|range| range.contains(profile.time_unix_nano))),
+        );
         Ok(())
     };
     reader.scan(Table::Profiles, &ROW_COLUMNS, &rows, report, &mut each).await?;
@@ -65,7 +67,7 @@ pub(super) async fn find(reader: &SegmentReader, id: ProfileId, report: &mut Sca
         row += ids.len() as u64;
         Ok(())
     };
-    reader.scan(Table::Profiles, &["profile_id"], &[0..rows], report, &mut each).await?;
+    reader.scan(Table::Profiles, &["profile_id"], std::slice::from_ref(&(0..rows)), report, &mut each).await?;
     let series = reader.series().await?;
     let mut profiles = Vec::new();
     let mut each = |batch: &RecordBatch| {
@@ -90,7 +92,8 @@ pub(super) async fn details(
     let mut found: Vec<ProfileDetail> = Vec::new();
     let mut each = |batch: &RecordBatch| {
         for (at, row) in read_rows(batch, &series)?.into_iter().enumerate() {
-            let dictionary = series.get(row.series_id).and_then(|series| dictionaries.get(series.dictionary_id as usize));
+            let dictionary =
+                series.get(row.series_id).and_then(|series| dictionaries.get(series.dictionary_id as usize));
             let dictionary = dictionary.ok_or_else(|| wrong("a profile has no dictionary", row.profile))?;
             found.push(ProfileDetail { row, meta: read_meta(batch, at, &row, dictionary)? });
         }
@@ -145,7 +148,8 @@ fn read_meta(batch: &RecordBatch, at: usize, row: &ProfileRow, entry: &Dictionar
         Ok(column.map(|column| column.value(at).to_vec()).unwrap_or_default())
     };
     let profile_id = column::<FixedSizeBinaryArray>(table, batch, "profile_id")?.value(at);
-    let profile_id: [u8; 16] = profile_id.try_into().map_err(|_| wrong("a profile id has not 16 bytes", row.profile))?;
+    let profile_id: [u8; 16] =
+        profile_id.try_into().map_err(|_| wrong("a profile id has not 16 bytes", row.profile))?;
     let meta = ProfileMeta {
         id: ProfileId::from_bytes(profile_id),
         value_index: id("value_index")?,

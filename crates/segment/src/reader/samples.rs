@@ -7,10 +7,10 @@ use arrow::array::{Array, Int64Array, RecordBatch, UInt32Array};
 use flamestore_model::{NONE, Result};
 
 use super::SegmentReader;
+use crate::ScanReport;
 use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples};
 use crate::scan::{column, corrupt, join_ranges};
 use crate::schema::Table;
-use crate::ScanReport;
 
 pub(super) async fn accumulate(
     reader: &SegmentReader,
@@ -103,7 +103,8 @@ struct Runs(Vec<(usize, ProfileRow)>);
 
 impl Runs {
     fn new(profiles: &[ProfileRow]) -> Result<Self> {
-        let mut runs: Vec<_> = profiles.iter().copied().enumerate().filter(|(_, profile)| profile.row_count > 0).collect();
+        let mut runs: Vec<_> =
+            profiles.iter().copied().enumerate().filter(|(_, profile)| profile.row_count > 0).collect();
         if !runs.is_sorted_by_key(|(_, profile)| profile.row_start) {
             runs.sort_by_key(|(_, profile)| profile.row_start);
         }

@@ -195,7 +195,8 @@ impl LocationBuilder<'_> {
         let (ids, addresses) = (u32s(table, batch, "location_id")?, i64s(table, batch, "address")?);
         let folded = column::<BooleanArray>(table, batch, "is_folded")?;
         let (line_indexes, mappings) = (optional::<UInt32Array>(batch, "line_index"), optional(batch, "mapping_id"));
-        let (functions, lines, columns) = (optional(batch, "function_id"), optional(batch, "line"), optional(batch, "column"));
+        let (functions, lines, columns) =
+            (optional(batch, "function_id"), optional(batch, "line"), optional(batch, "column"));
         let local = Local { table, span: self.entry.locations, what: "location" };
         let local_mapping = Local { table, span: self.entry.mappings, what: "mapping" };
         let local_function = Local { table, span: self.entry.functions, what: "function" };
@@ -235,7 +236,9 @@ impl LocationBuilder<'_> {
         });
         match same {
             true => Ok(()),
-            false => Err(corrupt(Table::Locations, "the lines of a location do not follow each other").with("location", id)),
+            false => {
+                Err(corrupt(Table::Locations, "the lines of a location do not follow each other").with("location", id))
+            }
         }
     }
 
@@ -287,7 +290,9 @@ async fn label_sets(reader: &SegmentReader, entry: &DictionaryEntry, report: &mu
     }
     match started == entry.label_sets.count {
         true => Ok(sets),
-        false => Err(corrupt(table, "label sets are missing").with("expected", entry.label_sets.count).with("found", started)),
+        false => Err(corrupt(table, "label sets are missing")
+            .with("expected", entry.label_sets.count)
+            .with("found", started)),
     }
 }
 
@@ -301,7 +306,8 @@ async fn call_sites(reader: &SegmentReader, entry: &DictionaryEntry, report: &mu
         for (row, &distance) in distances.iter().enumerate() {
             let node = tree.parent.len();
             let parent = u32::try_from(node).ok().and_then(|node| node.checked_sub(distance));
-            let parent = parent.ok_or_else(|| corrupt(table, "a parent lies before the root").with("call_site", node))?;
+            let parent =
+                parent.ok_or_else(|| corrupt(table, "a parent lies before the root").with("call_site", node))?;
             tree.parent.push(parent);
             tree.location.push(local.optional(locations, row)?);
         }

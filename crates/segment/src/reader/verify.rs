@@ -66,7 +66,9 @@ async fn check_counts(reader: &SegmentReader, last: Option<&DictionaryEntry>) ->
 async fn count(reader: &SegmentReader, table: Table, expected: u64) -> Result<()> {
     match reader.file(table).await?.rows() {
         found if found == expected => Ok(()),
-        found => Err(corrupt(table, "the rows are not as many as named").with("expected", expected).with("found", found)),
+        found => {
+            Err(corrupt(table, "the rows are not as many as named").with("expected", expected).with("found", found))
+        }
     }
 }
 
@@ -96,8 +98,7 @@ async fn check_columns(reader: &SegmentReader, profiles: &[ProfileRow]) -> Resul
         let times = column::<Int64Array>(table, batch, "time_unix_nano")?.values();
         for at in 0..batch.num_rows() {
             let profile = profiles.get(of_profile[at] as usize).filter(|profile| {
-                profile.rows().contains(&row)
-                    && (profile.series_id, profile.time_unix_nano) == (series[at], times[at])
+                profile.rows().contains(&row) && (profile.series_id, profile.time_unix_nano) == (series[at], times[at])
             });
             if profile.is_none() {
                 return Err(corrupt(table, "a row is not of the profile it names").with("row", row));
@@ -126,7 +127,8 @@ async fn check_totals(reader: &SegmentReader, profiles: &[ProfileRow]) -> Result
                         .with("found", total));
                 }
                 if !samples.stacks.is_sorted() {
-                    return Err(corrupt(Table::Samples, "the stacks of a profile are not sorted").with("profile", profile.profile));
+                    return Err(corrupt(Table::Samples, "the stacks of a profile are not sorted")
+                        .with("profile", profile.profile));
                 }
             }
         }

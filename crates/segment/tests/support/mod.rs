@@ -1,5 +1,5 @@
 //! Small segments for tests: profiles over a few locations of every shape.
-#![allow(dead_code, missing_docs, clippy::cast_possible_truncation)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::cast_possible_truncation, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,15 +106,18 @@ pub fn labels(stored: &Stored) -> Labels {
     labels
 }
 
+/// Profiles by labels and type, with their place in the list.
+type BySeries = BTreeMap<(Labels, u8), Vec<(usize, Interned)>>;
+
 /// The segment of these profiles.
 pub fn input(stored: &[Stored]) -> SegmentInput {
-    let mut services: BTreeMap<u8, (Interner, BTreeMap<(Labels, u8), Vec<(usize, Interned)>>)> = BTreeMap::new();
+    let mut services: BTreeMap<u8, (Interner, BySeries)> = BTreeMap::new();
     for (at, profile) in stored.iter().enumerate() {
         let (interner, series) = services.entry(profile.service).or_insert_with(|| (Interner::new(7), BTreeMap::new()));
         let interned = interner.intern(&batch(&profile.samples)).unwrap();
         series.entry((labels(profile), profile.ty)).or_default().push((at, interned));
     }
-    let dictionary = |(service, (interner, series)): (u8, (Interner, BTreeMap<_, Vec<(usize, Interned)>>))| {
+    let dictionary = |(service, (interner, series)): (u8, (Interner, BySeries))| {
         let sealed = interner.seal(&SealSelection::default());
         let remap = |map: &[u32], id: u32| if id == NONE { NONE } else { map[id as usize] };
         let profile = |(at, interned): (usize, Interned)| ProfileInput {
