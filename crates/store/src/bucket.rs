@@ -131,6 +131,8 @@ impl Bucket {
     }
 }
 
+const DENIED: &str = "access was denied; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and their rights to the bucket";
+
 /// What a caller should do about an error, and which setting may be wrong.
 fn diagnose(error: &object_store::Error) -> (ErrorKind, Option<&'static str>) {
     let text = error.to_string();
@@ -138,7 +140,8 @@ fn diagnose(error: &object_store::Error) -> (ErrorKind, Option<&'static str>) {
     if says(&["NoSuchBucket", "bucket does not exist"]) {
         return (ErrorKind::Invalid, Some("the bucket does not exist; check the bucket's name and the endpoint"));
     }
-    if says(&["AuthorizationHeaderMalformed", "PermanentRedirect", "incorrectly configured region", "IllegalLocation"]) {
+    if says(&["AuthorizationHeaderMalformed", "PermanentRedirect", "incorrectly configured region", "IllegalLocation"])
+    {
         return (ErrorKind::Invalid, Some("the region is wrong; set region (AWS_REGION)"));
     }
     if says(&["SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidToken", "ExpiredToken"]) {
@@ -148,13 +151,18 @@ fn diagnose(error: &object_store::Error) -> (ErrorKind, Option<&'static str>) {
     if says(&["Permission denied", "os error 13", "Read-only file system", "os error 30"]) {
         return (ErrorKind::Invalid, Some("the folder is not writable or readable by this user"));
     }
+    if says(&["403 Forbidden", "401 Unauthorized", "AccessDenied"]) {
+        return (ErrorKind::Invalid, Some(DENIED));
+    }
     match error {
         object_store::Error::NotFound { .. } => (ErrorKind::NotFound, None),
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            (ErrorKind::Invalid, Some("access was denied; check the credentials and their rights to the bucket"))
+            (ErrorKind::Invalid, Some(DENIED))
         }
         object_store::Error::InvalidPath { .. } => (ErrorKind::Internal, None),
-        object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => (ErrorKind::Invalid, None),
+        object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => {
+            (ErrorKind::Invalid, None)
+        }
         _ if says(&["instance-metadata", "169.254.169.254", "metadata endpoint"]) => {
             (ErrorKind::Invalid, Some("no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))
         }

@@ -228,7 +228,11 @@ impl Rows {
         }
         let text: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
         let at = self.series.len();
-        self.series.push(HeadSeries { labels: Arc::clone(&key.0), profile_type: Arc::clone(&key.1), profiles: Vec::new() });
+        self.series.push(HeadSeries {
+            labels: Arc::clone(&key.0),
+            profile_type: Arc::clone(&key.1),
+            profiles: Vec::new(),
+        });
         self.index.insert(key, at);
         (at, 256 + text + profile_type.to_string().len())
     }
@@ -240,7 +244,11 @@ impl HeadProfile {
         let text = comments.iter().chain([default_sample_type, doc_url, drop_frames, keep_frames]);
         let text: usize = text.map(|bytes| bytes.len() + 24).sum();
         let shared = |column: &Arc<[u32]>| column.len() * size_of::<u32>() / Arc::strong_count(column);
-        size_of::<Self>() + text + self.values.len() * size_of::<i64>() + shared(&self.stacks) + shared(&self.label_sets)
+        size_of::<Self>()
+            + text
+            + self.values.len() * size_of::<i64>()
+            + shared(&self.stacks)
+            + shared(&self.label_sets)
     }
 }
 

@@ -246,3 +246,116 @@ impl Manifest {
         self.segments.sort_by(|a, b| a.order().cmp(&b.order()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Manifest {
+        let id = |number| SegmentId::from_parts(1_795_305_600_000, number);
+        let table = |(number, table): (u64, Table)| TableEntry {
+            table,
+            bytes: 1000 + number,
+            rows: number,
+            footer_bytes: 100,
+            checksum: u64::MAX - number,
+        };
+        let entry = |id, tenant: Tenant, days: i32, source| {
+            let day = Day::from_days(days).unwrap_or_else(|e| panic!("{e}"));
+            Arc::new(SegmentEntry {
+                id,
+                tenant,
+                day,
+                level: 1,
+                source,
+                time_min: i64::from(days) * 86_400_000_000_000,
+                time_max: i64::from(days + 1) * 86_400_000_000_000 - 1,
+                profile_types: vec!["process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned()],
+                services: vec!["api".to_owned(), "web".to_owned()],
+                tables: (0..).zip(Table::ALL).map(table).collect(),
+                sample_rows: 3,
+                profile_rows: 2,
+                series: 1,
+                stacks: 4,
+                created_unix_nano: 5,
+                writer: "w".to_owned(),
+                writer_epoch: 6,
+                format_version: 1,
+            })
+        };
+        Manifest {
+            version: 7,
+            nonce: u128::MAX / 3,
+            writer: "w".to_owned(),
+            created_unix_nano: -8,
+            writers: BTreeMap::from([("w".to_owned(), WriterState { epoch: 6, flushes: 9 })]),
+            segments: vec![
+                entry(id(1), Tenant::default(), -1, SegmentSource::Import),
+                entry(id(0), Tenant::default(), 20_779, SegmentSource::Flush),
+                entry(id(2), Tenant::default(), 20_779, SegmentSource::Compaction),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_back_as_written() -> Result<()> {
+        let manifest = sample();
+        assert_eq!(Manifest::from_bytes(7, &manifest.to_bytes())?, manifest);
+        let error = Manifest::from_bytes(8, &manifest.to_bytes()).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some("manifest: says it is version 7 [object=manifest/00000000000000000008]"));
+        Ok(())
+    }
+
+    #[test]
+    fn the_frozen_manifest_of_format_1_is_still_read() -> Result<()> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifest-v1.bin");
+        if std::env::var_os("FLAMESTORE_FREEZE").is_some() && !std::path::Path::new(path).exists() {
+            std::fs::write(path, sample().to_bytes()).unwrap_or_else(|e| panic!("{e}"));
+        }
+        let frozen = std::fs::read(path).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(Manifest::from_bytes(7, &frozen)?, sample());
+        Ok(())
+    }
+
+    #[test]
+    fn no_damage_of_one_byte_goes_unnoticed() {
+        let bytes = sample().to_bytes().to_vec();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            assert!(Manifest::from_bytes(7, &damaged).is_err(), "byte {at}");
+        }
+        for length in 0..bytes.len() {
+            assert!(Manifest::from_bytes(7, &bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_body_that_breaks_the_rules_is_corrupt_although_its_checksum_is_right() {
+        let check = |change: fn(&mut Manifest), expected: &str| {
+            let mut manifest = sample();
+            change(&mut manifest);
+            let body = wire::encode(&manifest);
+            let mut bytes = sample().to_bytes()[..HEADER_BYTES].to_vec();
+            bytes[8..16].copy_from_slice(&(body.len() as u64).to_le_bytes());
+            bytes[16..24].copy_from_slice(&xxh3_64(&body).to_le_bytes());
+            bytes.extend(body);
+            let error = Manifest::from_bytes(7, &bytes).err().map(|e| e.to_string()).unwrap_or_default();
+            assert_eq!(error, format!("manifest: {expected} [object=manifest/00000000000000000007]"));
+        };
+        check(|manifest| manifest.segments.swap(0, 1), "segments are out of order");
+        check(|manifest| manifest.segments[1] = Arc::clone(&manifest.segments[0]), "segments are out of order");
+        check(
+            |manifest| Arc::make_mut(&mut manifest.segments[0]).time_max = 0,
+            "a segment has times outside of its day",
+        );
+        check(
+            |manifest| Arc::make_mut(&mut manifest.segments[0]).tables.swap(0, 1),
+            "the tables of a segment are out of order",
+        );
+        check(
+            |manifest| Arc::make_mut(&mut manifest.segments[0]).tables[0].bytes = 1,
+            "a footer is larger than its object",
+        );
+    }
+}

@@ -25,7 +25,9 @@ pub(crate) async fn probe(bucket: &Bucket, nonce: u128) -> Result<()> {
     let refuse = |what: &str| Error::invalid(format!("store: {what}, so commits would be lost")).with("store", bucket);
     match (second?, found?) {
         (Created::New, _) => Err(refuse("the bucket overwrites an object that was to be created only if absent")),
-        (Created::Exists, found) if found != content(nonce) => Err(refuse("the bucket gave back other bytes than were written")),
+        (Created::Exists, found) if found != content(nonce) => {
+            Err(refuse("the bucket gave back other bytes than were written"))
+        }
         (Created::Exists, _) => Ok(()),
     }
 }

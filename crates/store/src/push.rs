@@ -5,8 +5,8 @@ use std::mem::size_of;
 
 use flamestore_calltree::Interned;
 use flamestore_model::{
-    Error, Function, Label, Labels, Line, Location, Mapping, NONE, ProfileBatch, ProfileId, ProfileType, Result, Tenant,
-    names,
+    Error, Function, Label, Labels, Line, Location, Mapping, NONE, ProfileBatch, ProfileId, ProfileType, Result,
+    Tenant, names,
 };
 use flamestore_segment::ProfileMeta;
 

@@ -40,7 +40,8 @@ impl BucketSource {
 #[async_trait]
 impl TableSource for BucketSource {
     async fn reader(&self, table: Table) -> Result<Box<dyn AsyncFileReader>> {
-        let missing = || Error::not_found("the segment has no such table").with("segment", self.entry.id).with("table", table);
+        let missing =
+            || Error::not_found("the segment has no such table").with("segment", self.entry.id).with("table", table);
         let found = self.entry.table(table).ok_or_else(missing)?;
         Ok(Box::new(ObjectReader {
             bucket: self.bucket.clone(),

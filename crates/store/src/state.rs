@@ -141,7 +141,8 @@ impl State {
 
     /// The tenants that have something stored.
     pub(crate) fn tenants(&self) -> Vec<Tenant> {
-        let stored = |state: &TenantState| state.open.is_some() || !state.segments.is_empty() || !state.damaged.is_empty();
+        let stored =
+            |state: &TenantState| state.open.is_some() || !state.segments.is_empty() || !state.damaged.is_empty();
         let frozen = |tenant: &Tenant| self.frozen_parts().any(|part| part.tenant == *tenant);
         let has = |(tenant, state): &(&Tenant, &TenantState)| stored(state) || frozen(tenant);
         self.tenants.iter().filter(has).map(|(tenant, _)| tenant.clone()).collect()

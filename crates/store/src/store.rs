@@ -88,8 +88,8 @@ impl Store {
         let inner = Arc::new(Inner::new(options, committer));
         inner.install(manifest, None);
         let stop = CancellationToken::new();
-        let background = (inner.options.background == Background::Run)
-            .then(|| tokio::spawn(Arc::clone(&inner).run(stop.clone())));
+        let background =
+            (inner.options.background == Background::Run).then(|| tokio::spawn(Arc::clone(&inner).run(stop.clone())));
         let guard = stop.clone().drop_guard();
         Ok(Arc::new(Self { inner, background: Mutex::new(background), stop, _stop_on_drop: guard }))
     }
@@ -334,7 +334,8 @@ impl Inner {
                 pending.filter(|pending| pending.is_in(&manifest)).map_or(0, |pending| pending.flush)
             }
         };
-        metrics::gauge!(metric::names::MANIFEST_VERSION).set(gauge(usize::try_from(manifest.version).unwrap_or_default()));
+        metrics::gauge!(metric::names::MANIFEST_VERSION)
+            .set(gauge(usize::try_from(manifest.version).unwrap_or_default()));
         metrics::gauge!(metric::names::SEGMENTS).set(gauge(manifest.segments.len()));
         let published = self.state.write().install(manifest, flushes);
         let now = self.options.clock.now_unix_nano();
@@ -342,7 +343,8 @@ impl Inner {
             self.budget.release(part.bytes());
             self.ids.published(&part.tenant, part.ids(), now);
             metrics::gauge!(metric::names::HEAD_BYTES).decrement(gauge(part.bytes()));
-            metrics::gauge!(metric::names::HEAD_PROFILES).decrement(gauge(usize::try_from(part.profiles()).unwrap_or_default()));
+            metrics::gauge!(metric::names::HEAD_PROFILES)
+                .decrement(gauge(usize::try_from(part.profiles()).unwrap_or_default()));
         }
     }
 
@@ -360,9 +362,8 @@ impl Inner {
         loop {
             let wait = if failures > 0 { self.retry_delay(failures) } else { self.due_in() };
             if !wait.is_zero() {
-                let woken = async {
-                    if failures == 0 { self.wake.notified().await } else { std::future::pending().await }
-                };
+                let woken =
+                    async { if failures == 0 { self.wake.notified().await } else { std::future::pending().await } };
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = woken => continue,

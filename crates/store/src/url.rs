@@ -86,7 +86,9 @@ impl FromStr for StoreUrl {
             _ if text.is_empty() => Err(wrong("is empty; expected a folder, s3://bucket/prefix or memory:")),
             Some(("memory", "" | "//" | "///")) => Ok(Self::Memory),
             Some(("memory", _)) => Err(wrong("memory: takes no path")),
-            Some(("file", path)) => folder(path.strip_prefix("//").unwrap_or(path)).ok_or_else(|| wrong("names no folder")),
+            Some(("file", path)) => {
+                folder(path.strip_prefix("//").unwrap_or(path)).ok_or_else(|| wrong("names no folder"))
+            }
             Some(("s3", rest)) => s3(rest).map_err(wrong),
             Some((scheme, _)) if is_scheme(scheme) => {
                 Err(wrong("unknown scheme; expected a folder, file:, s3:// or memory:").with("scheme", scheme))
@@ -213,8 +215,7 @@ impl BucketOptions {
             self.secret_access_key = env("AWS_SECRET_ACCESS_KEY");
             self.session_token = self.session_token.or_else(|| env("AWS_SESSION_TOKEN"));
         }
-        self.credentials_file =
-            self.credentials_file.or_else(|| env("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from));
+        self.credentials_file = self.credentials_file.or_else(|| env("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from));
         self.credentials_profile = self.credentials_profile.or_else(|| env("AWS_PROFILE"));
         self.read_credentials_file()
     }
@@ -234,10 +235,13 @@ impl BucketOptions {
         let wrong = |what: &str| Error::invalid(format!("store: credentials_file {what}")).with("file", path.display());
         let text = std::fs::read_to_string(path).map_err(|e| wrong("cannot be read").because(e))?;
         let profile = self.credentials_profile.as_deref().unwrap_or("default");
-        let value = |name: &str| section(&text, profile).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+        let value =
+            |name: &str| section(&text, profile).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
         let (key, secret) = (value("aws_access_key_id"), value("aws_secret_access_key"));
         if key.is_none() || secret.is_none() {
-            return Err(wrong("has no aws_access_key_id and aws_secret_access_key in this section").with("section", profile));
+            return Err(
+                wrong("has no aws_access_key_id and aws_secret_access_key in this section").with("section", profile)
+            );
         }
         let token = value("aws_session_token");
         (self.access_key_id, self.secret_access_key, self.session_token) = (key, secret, token);
@@ -332,12 +336,16 @@ mod tests {
     fn credentials_come_from_options_then_environment_then_file() -> Result<()> {
         let folder = tempfile::tempdir().map_err(|e| Error::internal("tempdir").because(e))?;
         let file = folder.path().join("credentials");
-        let text = "[other]\naws_access_key_id = no\n[default]\n# why\naws_access_key_id = k\naws_secret_access_key= s=\n";
+        let text =
+            "[other]\naws_access_key_id = no\n[default]\n# why\naws_access_key_id = k\naws_secret_access_key= s=\n";
         std::fs::write(&file, text).map_err(|e| Error::internal("write").because(e))?;
         let path = file.display().to_string();
         let from_file =
             BucketOptions::default().or_from(|name| (name == "AWS_SHARED_CREDENTIALS_FILE").then(|| path.clone()))?;
-        assert_eq!((from_file.access_key_id.as_deref(), from_file.secret_access_key.as_deref()), (Some("k"), Some("s=")));
+        assert_eq!(
+            (from_file.access_key_id.as_deref(), from_file.secret_access_key.as_deref()),
+            (Some("k"), Some("s="))
+        );
         let from_env = BucketOptions { credentials_file: Some(file.clone()), ..BucketOptions::default() }
             .or_from(|name| name.ends_with("_KEY_ID").then(|| "e".to_owned()))?;
         assert_eq!(from_env.access_key_id.as_deref(), Some("e"));

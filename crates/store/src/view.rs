@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use flamestore_calltree::{NONE, SealSelection, Sealed, SealedDictionary, ValueTree};
 use flamestore_model::{Labels, ProfileId, ProfileType, Result, Selector, TimeRange};
 use flamestore_segment::{
-    DictionaryInput, ProfileDetail, ProfileInput, ProfileMeta, ProfileRow, ProfileSamples, SegmentInput, SegmentOptions,
-    SegmentTables, SeriesInput, SeriesRow, SeriesTable, Span, build_tables,
+    DictionaryInput, ProfileDetail, ProfileInput, ProfileMeta, ProfileRow, ProfileSamples, SegmentInput,
+    SegmentOptions, SegmentTables, SeriesInput, SeriesRow, SeriesTable, Span, build_tables,
 };
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
@@ -94,7 +94,8 @@ impl HeadView {
     /// The profiles of `series` taken within `range`, by row.
     pub fn profiles(&self, series: &RoaringBitmap, range: &TimeRange) -> Vec<ProfileRow> {
         let Listing { series: table, rows, .. } = self.listing();
-        let of = |row: &SeriesRow| row.profiles.first as usize..row.profiles.first as usize + row.profiles.count as usize;
+        let of =
+            |row: &SeriesRow| row.profiles.first as usize..row.profiles.first as usize + row.profiles.count as usize;
         let chosen = series.iter().filter_map(|id| table.get(id));
         chosen.flat_map(|row| &rows[of(row)]).filter(|row| range.contains(row.time_unix_nano)).copied().collect()
     }
@@ -309,11 +310,8 @@ fn seal_part(service: &ServiceHead, profiles: &[&HeadProfile]) -> SealedPart {
     let stacks = distinct(profiles.iter().flat_map(|profile| profile.stacks.iter().copied()));
     let mappings = distinct(profiles.iter().map(|profile| profile.meta.main_mapping));
     let label_sets = distinct(profiles.iter().flat_map(|profile| profile.label_sets.iter().copied()));
-    let select = SealSelection {
-        stacks: Some(&stacks),
-        keep_mappings: Some(&mappings),
-        keep_label_sets: Some(&label_sets),
-    };
+    let select =
+        SealSelection { stacks: Some(&stacks), keep_mappings: Some(&mappings), keep_label_sets: Some(&label_sets) };
     let Sealed { sealed, mapping_remap, label_set_remap } = service.interner.read().seal(&select);
     let mut stack_remap = vec![NONE; stacks.last().map_or(0, |last| *last as usize + 1)];
     for (new, old) in (0u32..).zip(&stacks) {

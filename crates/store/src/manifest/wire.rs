@@ -144,7 +144,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest> {
         nonce: u128::from_be_bytes(id(&body.nonce, "nonce")?),
         writer: body.writer,
         created_unix_nano: body.created_unix_nano,
-        writers: body.writers.into_iter().map(|w| (w.name, WriterState { epoch: w.epoch, flushes: w.flushes })).collect(),
+        writers: body
+            .writers
+            .into_iter()
+            .map(|w| (w.name, WriterState { epoch: w.epoch, flushes: w.flushes }))
+            .collect(),
         segments: segments.collect::<Result<_>>()?,
     })
 }

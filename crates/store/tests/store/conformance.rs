@@ -86,7 +86,8 @@ async fn a_store_in_s3_answers_as_the_oracle_does() {
 async fn a_head_gives_back_whole_profiles_as_a_segment_does() {
     let store = open(&memory(), "w", 1).await;
     let mut oracle = Oracle::new();
-    let batch = flamestore_testkit::profile("main;read 3 {thread=a} | main;read 3 {thread=a} | main;write 0 {bytes=7} | - 2");
+    let batch =
+        flamestore_testkit::profile("main;read 3 {thread=a} | main;read 3 {thread=a} | main;write 0 {bytes=7} | - 2");
     let id = push(&store, &mut oracle, "api", batch, DAY_START).await;
     let head = store.snapshot(&Tenant::default()).head.remove(0);
     let rows = head.find_profile(id);

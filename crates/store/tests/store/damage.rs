@@ -6,16 +6,16 @@ use flamestore_model::{ErrorKind, Selector, Tenant, TimeRange};
 use flamestore_segment::{ScanReport, Table};
 use flamestore_store::{Store, check};
 use flamestore_testkit::profile;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::ObjectStoreExt;
 
-use crate::support::{DAY_START, bucket, merged_all, open, push_of, shown};
+use crate::support::{DAY_START, SECOND, bucket, merged_all, open, push_of, shown};
 
 async fn two_segments(objects: &Arc<InMemory>) -> Arc<Store> {
     let store = open(&bucket(objects.clone()), "w", 1).await;
-    for text in ["main;good 1", "main;bad 2"] {
-        store.push(push_of("api", profile(text), DAY_START)).await.unwrap();
+    for (text, days) in [("main;good 1", 0), ("main;bad 2", 1)] {
+        store.push(push_of("api", profile(text), DAY_START + days * 86_400 * SECOND)).await.unwrap();
         store.flush().await.unwrap();
     }
     store

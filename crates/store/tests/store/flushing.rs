@@ -230,7 +230,9 @@ async fn tenants_do_not_see_each_other() {
         store.push(PushProfile { tenant, ..push_of("api", profile(text), DAY_START) }).await.unwrap();
     }
     for round in 0..2 {
-        for (tenant, expected) in [("a", "main 1"), ("b", "main 2"), ("manifest", "main 3"), ("probe", "main 4"), ("c", "")] {
+        for (tenant, expected) in
+            [("a", "main 1"), ("b", "main 2"), ("manifest", "main 3"), ("probe", "main 4"), ("c", "")]
+        {
             let snapshot = store.snapshot(&Tenant::new(tenant).unwrap());
             let found = merged(&snapshot, &Selector::default(), &TimeRange::ALL).await.unwrap();
             assert_eq!(shown(&found), expected, "{tenant} in round {round}");

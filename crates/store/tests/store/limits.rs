@@ -75,8 +75,12 @@ async fn a_push_becomes_one_series_per_sample_type() {
     let batch = Fixture::heap().profile("main;new 1,2,0,4 | main;old 0,0,0,0");
     store.push(PushProfile { labels: Labels::default(), ..push_of("", batch, DAY_START) }).await.unwrap();
     let head = store.snapshot(&flamestore_model::Tenant::default()).head.remove(0);
-    let series: Vec<String> =
-        head.series().rows.iter().map(|row| format!("{} {} {}", row.profile_type, row.labels, row.temporality.as_str())).collect();
+    let series: Vec<String> = head
+        .series()
+        .rows
+        .iter()
+        .map(|row| format!("{} {} {}", row.profile_type, row.labels, row.temporality.as_str()))
+        .collect();
     assert_eq!(
         series,
         [
@@ -86,6 +90,7 @@ async fn a_push_becomes_one_series_per_sample_type() {
             "memory:inuse_space:bytes:space:bytes {service_name=\"unknown_service\"} instant",
         ]
     );
-    let rows: Vec<u32> = head.profiles(&(0..4).collect(), &flamestore_model::TimeRange::ALL).iter().map(|row| row.row_count).collect();
+    let rows: Vec<u32> =
+        head.profiles(&(0..4).collect(), &flamestore_model::TimeRange::ALL).iter().map(|row| row.row_count).collect();
     assert_eq!(rows, [2, 1, 0, 1]);
 }

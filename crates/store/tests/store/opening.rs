@@ -44,7 +44,8 @@ async fn a_manifest_of_a_newer_format_is_refused_and_left_alone() {
     let place = bucket(objects.clone());
     open(&place, "w", 1).await;
     let path = Path::from("manifest/00000000000000000002");
-    let mut newer = objects.get(&Path::from("manifest/00000000000000000001")).await.unwrap().bytes().await.unwrap().to_vec();
+    let mut newer =
+        objects.get(&Path::from("manifest/00000000000000000001")).await.unwrap().bytes().await.unwrap().to_vec();
     newer[4..8].copy_from_slice(&(MANIFEST_FORMAT + 1).to_le_bytes());
     objects.put(&path, newer.into()).await.unwrap();
     let before = objects.puts();

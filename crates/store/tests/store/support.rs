@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flamestore_calltree::{FoldOptions, ValueTree, fold, merge};
-use flamestore_model::{ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange, Labels};
+use flamestore_model::{Labels, ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_segment::{ScanReport, SegmentOptions};
 use flamestore_store::{Background, Bucket, Entropy, ManualClock, PushProfile, Snapshot, Store, StoreOptions};
 use flamestore_testkit::Oracle;
@@ -46,14 +46,24 @@ pub(crate) fn push_of(service: &str, batch: ProfileBatch, time: i64) -> PushProf
     PushProfile { tenant: Tenant::default(), labels: labels(service), batch, id: None, time_unix_nano: Some(time) }
 }
 
-pub(crate) async fn push(store: &Store, oracle: &mut Oracle, service: &str, batch: ProfileBatch, time: i64) -> ProfileId {
+pub(crate) async fn push(
+    store: &Store,
+    oracle: &mut Oracle,
+    service: &str,
+    batch: ProfileBatch,
+    time: i64,
+) -> ProfileId {
     let id = store.push(push_of(service, batch.clone(), time)).await.unwrap();
     oracle.push(id, &labels(service), Some(time), batch);
     id
 }
 
 /// The merge over heads and segments, as folded stacks.
-pub(crate) async fn merged(snapshot: &Snapshot, selector: &Selector, range: &TimeRange) -> Result<BTreeMap<String, i64>> {
+pub(crate) async fn merged(
+    snapshot: &Snapshot,
+    selector: &Selector,
+    range: &TimeRange,
+) -> Result<BTreeMap<String, i64>> {
     let mut trees: Vec<ValueTree> = Vec::new();
     let mut report = ScanReport::default();
     for segment in snapshot.segments.iter().filter(|segment| segment.entry.overlaps(range)) {
