@@ -70,6 +70,10 @@ impl<'a> Reader<'a> {
         };
         let word = u64::from_le_bytes(*window);
         let stops = !word & GOES_ON;
+        if stops & 0x8080 == 0x8000 && self.left() > 1 {
+            self.at += 2;
+            return Ok((word & 0x7f) | ((word >> 1) & 0x3f80));
+        }
         if stops == 0 {
             return self.varint_slow();
         }
@@ -128,34 +132,49 @@ impl<'a> Reader<'a> {
         (self.at as u32, self.left() as u32)
     }
 
-    /// Reads the numbers of a repeated field of wire type 2; `room` is where they are put.
+    /// Adds the numbers of a repeated field of wire type 2 to `out`.
+    #[inline(always)]
+    pub(crate) fn packed<T>(&mut self, out: &mut Vec<T>, from: impl Fn(u64) -> T) -> Result<()> {
+        let mut run = self.message()?;
+        while !run.is_done() {
+            out.push(from(run.varint()?));
+        }
+        Ok(())
+    }
+
+    /// Adds all numbers left, less one, to `out`: rows of a table whose ids are counted from 1. The answer is whether all are
+    /// ids of a table of `rows` rows; if not, `out` got some that mean nothing.
     ///
     /// Lengths of neighbouring numbers are hard to foresee, so four numbers are taken from eight bytes without a branch on
-    /// them, where that many end there.
+    /// their lengths, where that many end there. See [`Ends`].
     #[inline]
-    pub(crate) fn packed<'n>(&mut self, room: &'n mut Vec<u64>) -> Result<&'n [u64]> {
-        let mut run = self.message()?;
-        if room.len() < run.left() + 4 {
-            room.resize(run.left() + 4, 0);
-        }
-        let mut found = 0;
-        while let Some(window) = run.bytes[run.at..run.end].first_chunk::<8>() {
+    pub(crate) fn counted_rows(mut self, rows: u32, out: &mut Vec<u32>) -> Result<bool> {
+        let mut outside = false;
+        while let Some(window) = self.bytes[self.at..self.end].first_chunk::<8>() {
             let word = u64::from_le_bytes(*window);
             let ends = Ends::of(word);
             if ends.last == 0 {
-                room[found] = run.varint()?;
-                found += 1;
+                outside |= self.counted_row(rows, out)?;
                 continue;
             }
-            room[found..found + 4].copy_from_slice(&ends.numbers(word));
-            found += 4;
-            run.at += ends.length();
+            let found = ends.numbers(word).map(|number| number.wrapping_sub(1));
+            outside |= found.iter().fold(false, |any, row| any | (*row >= rows));
+            out.extend_from_slice(&found);
+            self.at += ends.length();
         }
-        while !run.is_done() {
-            room[found] = run.varint()?;
-            found += 1;
+        while !self.is_done() {
+            outside |= self.counted_row(rows, out)?;
         }
-        Ok(&room[..found])
+        Ok(!outside)
+    }
+
+    /// Adds the next number, less one, to `out`; the answer is whether that is outside of a table of `rows` rows.
+    #[inline(always)]
+    fn counted_row(&mut self, rows: u32, out: &mut Vec<u32>) -> Result<bool> {
+        let row = self.varint()?.wrapping_sub(1);
+        #[expect(clippy::cast_possible_truncation, reason = "less than `rows`, or else means nothing")]
+        out.push(row as u32);
+        Ok(row >= u64::from(rows))
     }
 
     /// Skips the field of `tag`, which its message does not know: one of the numbers up to `known` has the wrong wire type.
@@ -215,13 +234,6 @@ fn squeeze(bits: u64) -> u64 {
     (bits & 0x0000_0000_0fff_ffff) | ((bits & 0x0fff_ffff_0000_0000) >> 4)
 }
 
-/// [`squeeze`] of at most four bytes.
-#[inline(always)]
-fn squeeze_four(bits: u64) -> u64 {
-    let bits = (bits & 0x007f_007f) | ((bits & 0x7f00_7f00) >> 1);
-    (bits & 0x3fff) | ((bits & 0x3fff_0000) >> 2)
-}
-
 /// Where the first four numbers of a word end: the high bits of their last bytes.
 struct Ends {
     at: [u32; 4],
@@ -245,19 +257,33 @@ impl Ends {
         (self.at[3] as usize + 1) / 8
     }
 
-    /// The four numbers.
+    /// The four numbers, each as 32 bits: four that end in eight bytes have at most five bytes, so 35 bits, each; more than
+    /// 32 become `u32::MAX`.
     #[inline(always)]
-    fn numbers(&self, word: u64) -> [u64; 4] {
+    fn numbers(&self, word: u64) -> [u32; 4] {
         let [a, b, c, d] = self.at;
         let slice = |start: u32, end: u32| (word << (63 - end)) >> ((63 - end + start) & 63);
         let bits = [slice(0, a), slice(a + 1, b), slice(b + 1, c), slice(c + 1, d)];
         let goes_on = word & GOES_ON;
         let pairs = goes_on & (goes_on >> 8);
-        if pairs & (pairs >> 16) == 0 { bits.map(squeeze_four) } else { bits.map(squeeze) }
+        match pairs & (pairs >> 16) {
+            0 => bits.map(squeeze_four),
+            _ => bits.map(|bits| u32::try_from(squeeze(bits)).unwrap_or(u32::MAX)),
+        }
     }
 }
 
+/// [`squeeze`] of at most four bytes.
+#[inline(always)]
+fn squeeze_four(bits: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "at most four bytes")]
+    let bits = bits as u32;
+    let bits = (bits & 0x007f_007f) | ((bits & 0x7f00_7f00) >> 1);
+    (bits & 0x3fff) | ((bits & 0x3fff_0000) >> 2)
+}
+
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "numbers of tests are small")]
 mod tests {
     use super::*;
 
@@ -292,8 +318,7 @@ mod tests {
     #[test]
     fn packed_numbers_of_mixed_lengths_are_read() -> Result<()> {
         let mut state = 1u64;
-        let mut room = Vec::new();
-        for bits_max in [7, 14, 21, 35, 64] {
+        for bits_max in [7, 14, 21, 32] {
             for count in 0..40 {
                 let numbers = Vec::from_iter((0..count).map(|_| {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -302,15 +327,24 @@ mod tests {
                 let run = numbers.iter().flat_map(|number| encoded(*number)).collect::<Vec<u8>>();
                 let mut bytes = encoded(run.len() as u64);
                 bytes.extend_from_slice(&run);
-                assert_eq!(Reader::new(&bytes).packed(&mut room)?, numbers);
+                let (mut read, mut rows) = (Vec::new(), vec![7]);
+                Reader::new(&bytes).packed(&mut read, |number| number)?;
+                assert_eq!(read, numbers);
                 bytes.extend_from_slice(&[0xff; 9]);
-                let mut reader = Reader::new(&bytes);
-                assert_eq!(reader.packed(&mut room)?, numbers);
-                assert_eq!(reader.left(), 9);
+                let most = u32::try_from(numbers.iter().copied().max().unwrap_or(1)).unwrap();
+                let complete = !numbers.contains(&0);
+                assert_eq!(Reader::new(&bytes).message()?.counted_rows(most, &mut rows)?, complete);
+                let expected = numbers.iter().map(|number| (*number as u32).wrapping_sub(1));
+                assert_eq!(rows, Vec::from_iter([7].into_iter().chain(expected)));
+                let fewer = most.saturating_sub(1);
+                assert_eq!(Reader::new(&bytes).message()?.counted_rows(fewer, &mut rows)?, count == 0);
                 if let Some(last) = run.len().checked_sub(1) {
                     let at = bytes.len() - 10;
                     bytes[at] |= 0x80;
-                    assert!(Reader::new(&bytes).packed(&mut room).is_err(), "the last of {last} bytes goes on");
+                    assert!(
+                        Reader::new(&bytes).message()?.counted_rows(most, &mut rows).is_err(),
+                        "byte {last} goes on"
+                    );
                 }
             }
         }

@@ -1,12 +1,19 @@
 //! pprof: what is read, what is refused and how, and that nothing is lost on the way out and back in.
 
+#![expect(clippy::cast_possible_truncation, reason = "numbers of tests are small")]
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use flamestore_formats::{
     DecodeScratch, LabelText, Limits, ProfileBuilder, decode_pprof, decode_pprof_with, encode_pprof, gzip, pprof_equal,
 };
-use flamestore_model::{ErrorKind, Function, LabelValue, Line, Mapping, NONE, ProfileBatch, Result};
+use flamestore_model::{
+    ErrorKind, Function, Label, LabelValue, Line, Location, Mapping, NONE, ProfileBatch, ProfileHeader, Result,
+    Samples, Strings, Symbols, ValueType,
+};
+use proptest::prelude::*;
 
 // ---- bytes written by hand ----
 
@@ -395,6 +402,118 @@ fn a_builder_refuses_what_does_not_fit_together() {
     assert!(builder.finish().is_err());
 }
 
+// ---- any profile ----
+
+/// Small ids, so that references hit, with some far numbers among the values.
+fn far() -> impl Strategy<Value = i64> {
+    prop_oneof![0..4i64, -300..300i64, any::<i64>()]
+}
+
+prop_compose! {
+    fn any_line(functions: u32)(function in 0..=functions, line in far(), column in far()) -> Line {
+        Line { function: if function == functions { NONE } else { function }, line, column }
+    }
+}
+
+prop_compose! {
+    fn any_label()(key in 0..6u32, number in far(), unit in 0..6u32, is_text in any::<bool>()) -> Label {
+        Label { key, value: if is_text { LabelValue::Str(unit) } else { LabelValue::Num(number, unit) } }
+    }
+}
+
+type Row = (Vec<u32>, Vec<i64>, Vec<Label>);
+
+fn any_row(width: usize) -> impl Strategy<Value = Row> {
+    let stack = prop::collection::vec(0..200u32, 0..40);
+    (stack, prop::collection::vec(far(), width), prop::collection::vec(any_label(), 0..3))
+}
+
+prop_compose! {
+    fn any_batch()(width in 1..4usize)(
+        rows in prop::collection::vec(any_row(width), 0..20),
+        texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 6..9),
+        functions in prop::collection::vec((0..6u32, 0..6u32, 0..6u32, far()), 1..5),
+        mappings in prop::collection::vec((far(), far(), far(), 0..6u32, 0..6u32, any::<[bool; 4]>()), 1..4),
+        lines in prop::collection::vec(prop::collection::vec(any_line(1), 0..3), 200),
+        places in prop::collection::vec((0..4u32, far(), any::<bool>()), 200),
+        numbers in any::<[i64; 3]>(),
+        width in Just(width),
+    ) -> ProfileBatch {
+        let spans = texts.iter().scan(0, |at, text| {
+            let span = (*at, text.len() as u32);
+            *at += span.1;
+            Some(span)
+        });
+        let spans = [(0, 0)].into_iter().chain(spans).collect();
+        let strings = Strings::from_spans(Bytes::from(texts.concat()), spans).unwrap();
+        let functions = functions.into_iter().map(|(name, system_name, filename, start_line)| {
+            Function { name, system_name, filename, start_line }
+        });
+        let mappings = Vec::from_iter(mappings.into_iter().map(|(start, limit, offset, filename, build_id, has)| Mapping {
+            memory_start: start as u64,
+            memory_limit: limit as u64,
+            file_offset: offset as u64,
+            filename,
+            build_id,
+            has_functions: has[0],
+            has_filenames: has[1],
+            has_line_numbers: has[2],
+            has_inline_frames: has[3],
+        }));
+        let mut all_lines = Vec::new();
+        let locations = places.into_iter().zip(lines).map(|((mapping, address, is_folded), lines)| {
+            let lines_start = all_lines.len() as u32;
+            all_lines.extend(lines);
+            let mapping = if (mapping as usize) < mappings.len() { mapping } else { NONE };
+            Location { mapping, address: address as u64, is_folded, lines_start, lines_end: all_lines.len() as u32 }
+        });
+        let locations = locations.collect();
+        let mut samples = Samples { stack_offsets: vec![0], label_offsets: vec![0], ..Samples::default() };
+        for (stack, values, labels) in rows {
+            samples.stack_locations.extend(stack);
+            samples.stack_offsets.push(samples.stack_locations.len() as u32);
+            samples.values.extend(values);
+            samples.labels.extend(labels);
+            samples.label_offsets.push(samples.labels.len() as u32);
+        }
+        let ty = |at: usize| ValueType { ty: at as u32, unit: 5 - at as u32 };
+        let header = ProfileHeader {
+            sample_types: (0..width).map(ty).collect(),
+            default_sample_type: 3,
+            period_type: ty(4),
+            period: numbers[0],
+            time_unix_nano: numbers[1],
+            duration_nano: numbers[2],
+            comments: vec![0, 5],
+            doc_url: 0,
+            drop_frames: 1,
+            keep_frames: 2,
+        };
+        let symbols = Symbols { strings, mappings, functions: functions.collect(), lines: all_lines, locations };
+        ProfileBatch { header, symbols, samples }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_batch_survives_a_round_trip(batch in any_batch()) {
+        check_round_trip(&batch);
+    }
+
+    #[test]
+    fn a_damaged_profile_gives_an_answer(batch in any_batch(), at in any::<prop::sample::Index>(), with in any::<[u8; 3]>()) {
+        let mut bytes = encode_pprof(&batch);
+        let at = at.index(bytes.len());
+        let end = bytes.len().min(at + 3);
+        bytes[at..end].copy_from_slice(&with[..end - at]);
+        if let Ok(batch) = decode(&Bytes::from(bytes)) {
+            prop_assert!(batch.check().is_ok());
+        }
+    }
+}
+
 // ---- profiles of real producers ----
 
 /// All files below `folder`.
@@ -423,7 +542,9 @@ fn profiles_of_real_producers_survive_a_round_trip() {
         let bytes = Bytes::from(std::fs::read(&path).unwrap());
         match (decode_pprof_with(&mut scratch, bytes, &Limits::default()), REFUSED.iter().find(|(n, _)| *n == name)) {
             (Ok(batch), None) => {
-                check_round_trip(&batch);
+                batch.check().unwrap();
+                let again = decode(&Bytes::from(encode_pprof(&batch))).unwrap();
+                pprof_equal(&batch, &again).unwrap_or_else(|difference| panic!("{name}: {difference}"));
                 scratch.recycle(batch);
             }
             (Err(error), Some((_, expected))) => assert!(error.to_string().contains(expected), "{name}: {error}"),

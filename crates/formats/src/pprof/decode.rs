@@ -98,7 +98,7 @@ impl DecodeScratch {
         symbols::locations(source, &layout.locations, known, row_ids, (&mut locations, &mut lines))?;
         self.locations.build(row_ids, "location")?;
         let width = header.sample_types.len();
-        samples::samples(source, &layout.samples, &self.locations, width, row_ids, &mut rows)?;
+        samples::samples(source, &layout.samples, &self.locations, width, &mut rows)?;
         spans.clear();
         std::mem::swap(&mut spans, &mut layout.strings);
         let strings = Strings::from_spans(bytes.clone(), spans)?;

@@ -4,6 +4,7 @@ use flamestore_model::{Error, NONE, Result};
 use hashbrown::HashMap;
 
 use super::layout::row;
+use crate::wire::Reader;
 
 /// The rows of one table by id. Writers number rows from 1, or nearly so, or use addresses: each has its own form.
 #[derive(Debug, Default)]
@@ -71,33 +72,23 @@ impl IdMap {
         self.get_sparse(id)
     }
 
-    /// Adds the rows of `ids` to `out`.
-    ///
-    /// # Errors
-    /// The first id that no row has.
+    /// Adds the rows of all ids in `run` to `out`. `dangling` is the error of an id that no row has.
     #[inline(always)]
-    pub(super) fn extend(&self, ids: &[u64], out: &mut Vec<u32>) -> Result<(), u64> {
-        if self.kind != Kind::Counted {
-            return self.extend_sparse(ids, out);
+    pub(super) fn extend(
+        &self,
+        mut run: Reader<'_>,
+        out: &mut Vec<u32>,
+        dangling: impl Fn(u64) -> Error,
+    ) -> Result<()> {
+        let start = out.len();
+        if self.kind == Kind::Counted && run.counted_rows(row(self.rows), out)? {
+            return Ok(());
         }
-        // Bit 63 of either term says that `at`, or what is left above it, is below 0: no row.
-        let last = self.rows.wrapping_sub(1);
-        let outside = |id: u64| {
-            let at = id.wrapping_sub(1);
-            at | last.wrapping_sub(at)
-        };
-        if ids.iter().fold(0, |any, id| any | outside(*id)) >> 63 != 0 {
-            return Err(ids.iter().copied().find(|id| outside(*id) >> 63 != 0).unwrap_or_default());
-        }
-        out.extend(ids.iter().map(|id| row(*id).wrapping_sub(1)));
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn extend_sparse(&self, ids: &[u64], out: &mut Vec<u32>) -> Result<(), u64> {
-        for id in ids {
-            match self.get_sparse(*id) {
-                NONE => return Err(*id),
+        out.truncate(start);
+        while !run.is_done() {
+            let id = run.varint()?;
+            match self.get(id) {
+                NONE => return Err(dangling(id)),
                 found => out.push(found),
             }
         }

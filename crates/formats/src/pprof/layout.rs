@@ -19,10 +19,9 @@ pub(super) struct Layout {
     pub(super) functions: Vec<Span>,
     pub(super) strings: Vec<Span>,
     pub(super) comments: Vec<u64>,
-    packed: Vec<u64>,
     pub(super) period_type: Option<Span>,
     /// The single numbers by field; unset ones are 0.
-    single: [u64; FIELDS as usize + 1],
+    single: [u64; 16],
     seen: u32,
 }
 
@@ -91,9 +90,8 @@ impl Layout {
                 Ok(())
             }
             COMMENTS => {
-                let ids = reader.packed(&mut self.packed)?;
-                within("strings_max", limits.strings_max, self.comments.len() + ids.len())?;
-                self.comments.extend_from_slice(ids);
+                reader.packed(&mut self.comments, |id| id)?;
+                within("strings_max", limits.strings_max, self.comments.len())?;
                 Ok(())
             }
             _ => match (tag >> 3, tag & 7) {

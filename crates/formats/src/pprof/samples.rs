@@ -14,13 +14,12 @@ const VALUE: u64 = varint_tag(2);
 const VALUES: u64 = bytes_tag(2);
 const LABEL: u64 = bytes_tag(3);
 
-/// Decodes the samples, of `width` values each. `room` is room for one run of numbers.
+/// Decodes the samples, of `width` values each.
 pub(super) fn samples(
     source: Source<'_>,
     spans: &[Span],
     known: &IdMap,
     width: usize,
-    room: &mut Vec<u64>,
     out: &mut Samples,
 ) -> Result<()> {
     out.stack_offsets.reserve(spans.len() + 1);
@@ -28,7 +27,7 @@ pub(super) fn samples(
     // A value takes at least a byte, so the claim of many types costs no more than the bytes that make it.
     out.values.reserve(spans.len().saturating_mul(width).min(source.bytes.len()));
     for (at, span) in spans.iter().enumerate() {
-        sample(source, (source.reader(*span), at), known, room, out)?;
+        sample(source, (source.reader(*span), at), known, out)?;
         let found = out.values.len() - at * width;
         if found != width {
             return Err(wrong_width(at, found, width));
@@ -42,23 +41,15 @@ pub(super) fn samples(
 }
 
 #[inline(always)]
-fn sample(
-    source: Source<'_>,
-    (mut reader, at): (Reader<'_>, usize),
-    known: &IdMap,
-    room: &mut Vec<u64>,
-    out: &mut Samples,
-) -> Result<()> {
+fn sample(source: Source<'_>, (mut reader, at): (Reader<'_>, usize), known: &IdMap, out: &mut Samples) -> Result<()> {
     let stack_start = out.stack_locations.len();
     while !reader.is_done() {
         let tag = reader.tag()?;
         match tag {
             LOCATIONS => {
-                let ids = reader.packed(room)?;
-                // Before the column grows; a run is no longer than its bytes.
-                let depth = out.stack_locations.len() - stack_start + ids.len();
-                within("stack_depth_max", source.limits.stack_depth_max, depth)?;
-                known.extend(ids, &mut out.stack_locations).map_err(|id| dangling("sample", at, "location", id))?;
+                let stack = &mut out.stack_locations;
+                known.extend(reader.message()?, stack, |id| dangling("sample", at, "location", id))?;
+                within("stack_depth_max", source.limits.stack_depth_max, stack.len() - stack_start)?;
             }
             LOCATION => {
                 let depth = out.stack_locations.len() - stack_start + 1;
@@ -69,10 +60,7 @@ fn sample(
                     location => out.stack_locations.push(location),
                 }
             }
-            VALUES => {
-                let numbers = reader.packed(room)?;
-                out.values.extend(numbers.iter().map(|value| value.cast_signed()));
-            }
+            VALUES => reader.packed(&mut out.values, u64::cast_signed)?,
             VALUE => out.values.push(reader.varint()?.cast_signed()),
             LABEL => {
                 if out.label_offsets.is_empty() {
