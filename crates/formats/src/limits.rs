@@ -16,12 +16,16 @@ pub struct Limits {
     pub stack_depth_max: usize,
     /// Labels of one sample.
     pub labels_per_sample_max: usize,
+    /// Labels of all samples.
+    pub labels_max: usize,
     /// Mappings.
     pub mappings_max: usize,
     /// Locations.
     pub locations_max: usize,
     /// Lines of one location.
     pub lines_per_location_max: usize,
+    /// Lines of all locations.
+    pub lines_max: usize,
     /// Functions.
     pub functions_max: usize,
     /// Strings.
@@ -38,9 +42,11 @@ impl Default for Limits {
             samples_max: 4 << 20,
             stack_depth_max: 4096,
             labels_per_sample_max: 256,
+            labels_max: 8 << 20,
             mappings_max: 64 << 10,
             locations_max: 1 << 20,
             lines_per_location_max: 1024,
+            lines_max: 4 << 20,
             functions_max: 1 << 20,
             strings_max: 2 << 20,
             string_bytes_max: 1 << 20,

@@ -311,6 +311,7 @@ fn a_profile_over_a_limit_is_refused_with_the_limit() {
     check(Limits { mappings_max: 0, ..all() }, "mappings_max", 0, 1);
     check(Limits { locations_max: 2, ..all() }, "locations_max", 2, 3);
     check(Limits { lines_per_location_max: 1, ..all() }, "lines_per_location_max", 1, 2);
+    check(Limits { lines_max: 3, ..all() }, "lines_max", 3, 4);
     check(Limits { functions_max: 1, ..all() }, "functions_max", 1, 2);
     check(Limits { strings_max: 4, ..all() }, "strings_max", 4, 5);
     check(Limits { string_bytes_max: 3, ..all() }, "string_bytes_max", 3, 4);
@@ -320,6 +321,7 @@ fn a_profile_over_a_limit_is_refused_with_the_limit() {
         assert_eq!(error.to_string(), format!("the profile is over the limit {expected}"));
     };
     check(Limits { stack_depth_max: 1, ..all() }, "stack_depth_max [limit=1, found=2]");
+    check(Limits { labels_max: 1, ..all() }, "labels_max [limit=1, found=2]");
     check(Limits { labels_per_sample_max: 1, ..all() }, "labels_per_sample_max [limit=1, found=2]");
 }
 

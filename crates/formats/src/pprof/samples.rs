@@ -70,6 +70,7 @@ fn sample(source: Source<'_>, (mut reader, at): (Reader<'_>, usize), known: &IdM
                 if found >= source.limits.labels_per_sample_max {
                     return Err(over("labels_per_sample_max", source.limits.labels_per_sample_max, found + 1));
                 }
+                within("labels_max", source.limits.labels_max, out.labels.len() + 1)?;
                 out.labels.push(label(source, reader.message()?, at)?);
             }
             _ => reader.skip(tag, 3)?,

@@ -125,6 +125,7 @@ pub(super) fn locations(
                 0x10 => mapping = reader.varint()?,
                 0x18 => address = reader.varint()?,
                 LINE => {
+                    within("lines_max", source.limits.lines_max, lines.len() + 1)?;
                     lines.push(line(reader.message()?, known.functions, at)?);
                     let found = lines.len() - lines_start;
                     within("lines_per_location_max", source.limits.lines_per_location_max, found)?;
