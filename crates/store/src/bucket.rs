@@ -151,6 +151,12 @@ fn diagnose(error: &object_store::Error) -> (ErrorKind, Option<&'static str>) {
     if says(&["Permission denied", "os error 13", "Read-only file system", "os error 30"]) {
         return (ErrorKind::Invalid, Some("the folder is not writable or readable by this user"));
     }
+    if says(&["os error 20"]) {
+        return (ErrorKind::Invalid, Some("a file stands where the store needs a folder"));
+    }
+    if says(&["os error 28"]) {
+        return (ErrorKind::Unavailable, Some("the disk is full"));
+    }
     if says(&["403 Forbidden", "401 Unauthorized", "AccessDenied"]) {
         return (ErrorKind::Invalid, Some(DENIED));
     }

@@ -85,9 +85,13 @@ impl ObjectReader {
         Ok(found)
     }
 
+    async fn read_one(&self, range: Range<u64>) -> Result<Bytes> {
+        Ok(self.read(vec![range]).await?.remove(0))
+    }
+
     async fn read_metadata(&self, policy: PageIndexPolicy) -> parquet::errors::Result<Arc<ParquetMetaData>> {
         let start = self.bytes - self.footer_bytes.min(self.bytes);
-        let footer = self.read(vec![start..self.bytes]).await.map_err(external)?.remove(0);
+        let footer = self.read_one(start..self.bytes).await.map_err(external)?;
         let mut reader = ParquetMetaDataReader::new().with_page_index_policy(policy);
         reader.try_parse_sized(&footer, self.bytes)?;
         reader.finish().map(Arc::new)
@@ -96,7 +100,7 @@ impl ObjectReader {
 
 impl AsyncFileReader for ObjectReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        async move { self.read(vec![range]).await.map(|mut found| found.remove(0)).map_err(external) }.boxed()
+        async move { self.read_one(range).await.map_err(external) }.boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use flamestore_model::{ErrorKind, Selector, Tenant, TimeRange};
-use flamestore_store::{Background, ManualClock, PushProfile, Store, check};
-use flamestore_testkit::{Oracle, profile};
+use flamestore_store::{Background, ManualClock, PushProfile, Store, StoreUrl, check};
+use flamestore_testkit::{Fault, FaultRule, Oracle, S3Server, profile};
 
+use crate::conformance::s3_options;
 use crate::faults::{Faulty, PutFault};
 use crate::support::{
     DAY_START, SECOND, assert_equals_oracle, bucket, memory, merged, merged_all, open, options, push, push_of, shown,
@@ -97,6 +98,23 @@ async fn a_commit_whose_answer_was_lost_is_recognised_as_ones_own() {
         assert_eq!(store.flush().await.unwrap().version, 2, "{fault:?}");
         assert_eq!(objects.puts().iter().filter(|path| path.starts_with("manifest/")).count(), 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_http_too_a_commit_without_an_answer_counts_once() {
+    let server = S3Server::start().await.unwrap();
+    let url: StoreUrl = format!("s3://{}", server.bucket).parse().unwrap();
+    let place = url.open(&s3_options(&server)).unwrap();
+    let store = open(&place, "w", 1).await;
+    let mut oracle = Oracle::new();
+    for (version, part) in [(2, "manifest/"), (3, "/samples/"), (4, "/dictionaries/")] {
+        push(&store, &mut oracle, "api", profile("main;read 3"), DAY_START).await;
+        server.faults().add(FaultRule::new(Fault::DropAnswer).method("PUT").path_contains(part).times(1));
+        assert_eq!(store.flush().await.unwrap().version, version, "{part}");
+        assert_equals_oracle(&store, &oracle, part).await;
+    }
+    assert_eq!(server.faults().struck(), 3);
+    assert_equals_oracle(open(&place, "w", 2).await.as_ref(), &oracle, "after a restart").await;
 }
 
 #[tokio::test]

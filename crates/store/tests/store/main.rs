@@ -1,5 +1,7 @@
 //! The store from outside: against the oracle on every kind of bucket, through crashes, races and lost answers.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests; clippy knows only functions marked as such")]
+
 mod conformance;
 mod damage;
 mod faults;

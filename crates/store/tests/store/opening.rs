@@ -99,6 +99,20 @@ async fn wrong_settings_of_s3_are_named() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_hold_a_store_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("probe"), "a file").unwrap();
+    let url = StoreUrl::Folder(folder.path().to_owned());
+    let (kind, text) = refusal(&url.open(&BucketOptions::default()).unwrap()).await;
+    assert_eq!(
+        (kind, text.contains("a file stands where the store needs a folder")),
+        (ErrorKind::Invalid, true),
+        "{text}"
+    );
+    assert!(text.contains(&format!("store={url}")), "{text}");
+}
+
+#[tokio::test]
 async fn settings_that_make_no_sense_are_named() {
     let mut wrong = options(&memory(), "", 1);
     assert!(Store::open(wrong.clone()).await.unwrap_err().to_string().starts_with("store: writer is 1 to 64"));
