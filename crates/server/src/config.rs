@@ -127,12 +127,16 @@ profile_limits! {
     stack_depth_max,
     /// Labels of one sample.
     labels_per_sample_max,
+    /// Labels of all samples.
+    labels_max,
     /// Mappings.
     mappings_max,
     /// Locations.
     locations_max,
     /// Lines of one location.
     lines_per_location_max,
+    /// Lines of all locations.
+    lines_max,
     /// Functions.
     functions_max,
     /// Strings.
