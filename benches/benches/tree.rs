@@ -1,5 +1,6 @@
 //! What does a flame graph cost once values are summed, against building its tree by inserting stacks?
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use flamestore_benches::{Goal, Report, ServiceRows, Turns, fleet, rounds};
@@ -42,14 +43,16 @@ fn sum(service: &flamestore_testkit::FleetService) -> Result<Summed> {
 fn measure(report: &Report, what: &str, services: &[Summed], has_goals: bool) {
     let whole = merge(services.iter().map(|service| (service.tree(true, true), 0)).collect(), 1);
     let both = merge(services.iter().flat_map(Summed::sides).collect(), 2);
-    let names = services.iter().map(|service| stack_names(&service.sealed)).collect::<Vec<_>>();
-    let stacks: usize = names.iter().map(Vec::len).sum();
+    let mut names = Names::default();
+    let named = services.iter().map(|service| name_stacks(&service.sealed, &mut names)).collect::<Vec<_>>();
+    let stacks: usize = named.iter().map(Vec::len).sum();
     let mut turns = Turns::default();
     for _ in 0..rounds() {
         turns.run(0, || fold(&whole, &MAX_NODES).name.len());
         turns.run(1, || fold(&both, &MAX_NODES).name.len());
         turns.run(2, || fold(&whole, &FoldOptions { max_nodes: 0 }).name.len());
-        turns.run(3, || insert_all(services, &names));
+        turns.run(3, || insert_all(services, &named, |id| names.texts[id as usize].as_str()));
+        turns.run(8, || insert_all(services, &named, |id| id));
         turns.run(4, || services.iter().map(|service| service.tree(true, true).tree.len()).sum::<usize>());
         turns.run(5, || merge(services.iter().map(|service| (service.tree(true, true), 0)).collect(), 1).tree.len());
         turns.run(6, || merge(services.iter().flat_map(Summed::sides).collect(), 2).tree.len());
@@ -70,6 +73,9 @@ fn measure(report: &Report, what: &str, services: &[Summed], has_goals: bool) {
     report.figure("sums by stack to call trees, merged", millis(5), "ms");
     report.figure("sums of two halves to call trees, merged", millis(6), "ms");
     report.figure("peer: insert stacks by name, children sorted", millis(3), "ms");
+    report.figure("peer: the same by numbers instead of names", millis(8), "ms");
+    let all = millis(5) + millis(0);
+    report.figure("from sums by stack to the folded tree, merge included", all, "ms");
     let (insert, diff) = (turns.median(3) / turns.median(0), turns.median(1) / turns.median(0));
     if has_goals {
         report.goal("fold and truncate", millis(0), "ms", Goal::AtMost(10.0));
@@ -97,16 +103,40 @@ impl Summed {
     }
 }
 
-/// The function of every frame of every stack, root first. (Functions stand for their names here: the peer is spared the
-/// comparison of strings.)
-fn stack_names(sealed: &SealedDictionary) -> Vec<Vec<u32>> {
-    let locations = &sealed.dictionary.locations;
-    let lines = |location: u32| {
+/// The names of every frame of every stack, root first, as rows of `names`.
+fn name_stacks(sealed: &SealedDictionary, names: &mut Names) -> Vec<Vec<u32>> {
+    let dictionary = &sealed.dictionary;
+    let mut ids = vec![None; dictionary.functions.name.len()];
+    let locations = &dictionary.locations;
+    let mut frames = |location: u32| -> Vec<u32> {
         let (start, end) = (locations.line_offsets[location as usize], locations.line_offsets[location as usize + 1]);
-        locations.line_function[start as usize..end as usize].iter().rev().copied()
+        let functions = locations.line_function[start as usize..end as usize].iter().rev();
+        let name = |function: &u32| {
+            let text = || dictionary.strings.text(dictionary.functions.name[*function as usize]).into_owned();
+            *ids[*function as usize].get_or_insert_with(|| names.id(text()))
+        };
+        functions.map(name).collect()
     };
-    let stack = |leaf: &u32| stack_of(&sealed.tree, *leaf).into_iter().flat_map(lines).collect();
-    sealed.leaves.iter().map(stack).collect()
+    let by_location: Vec<Vec<u32>> = (0..).take(locations.mapping.len()).map(&mut frames).collect();
+    let stack = |leaf: &u32| stack_of(&sealed.tree, *leaf).into_iter().flat_map(|l| by_location[l as usize].clone());
+    sealed.leaves.iter().map(|leaf| stack(leaf).collect()).collect()
+}
+
+/// Distinct names of all services.
+#[derive(Default)]
+struct Names {
+    texts: Vec<String>,
+    ids: HashMap<String, u32>,
+}
+
+impl Names {
+    fn id(&mut self, text: String) -> u32 {
+        let next = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        *self.ids.entry(text).or_insert_with_key(|text| {
+            self.texts.push(text.clone());
+            next
+        })
+    }
 }
 
 fn stack_of(tree: &CallTree, mut node: u32) -> Vec<u32> {
@@ -119,48 +149,47 @@ fn stack_of(tree: &CallTree, mut node: u32) -> Vec<u32> {
     stack
 }
 
-/// A tree that grows by one stack at a time.
-#[derive(Default)]
-struct Growing {
-    children: Vec<Vec<(u32, u32)>>,
+/// A tree that grows by one stack at a time; children sorted by name, as flame graph servers build theirs.
+struct Growing<N> {
+    children: Vec<Vec<(N, u32)>>,
     own: Vec<i64>,
     totals: Vec<i64>,
 }
 
-impl Growing {
-    fn node(&mut self) -> u32 {
-        self.children.push(Vec::new());
-        self.own.push(0);
-        self.totals.push(0);
-        u32::try_from(self.own.len() - 1).unwrap_or(u32::MAX)
+impl<N: Copy + Ord> Growing<N> {
+    fn new() -> Self {
+        Self { children: vec![Vec::new()], own: vec![0], totals: vec![0] }
     }
 
-    fn insert(&mut self, names: &[u32], value: i64) {
-        let mut node = 0_u32;
+    fn insert(&mut self, names: impl Iterator<Item = N>, value: i64) {
+        let mut node = 0_usize;
         self.totals[0] += value;
         for name in names {
-            node = match self.children[node as usize].binary_search_by_key(name, |child| child.0) {
-                Ok(at) => self.children[node as usize][at].1,
+            node = match self.children[node].binary_search_by_key(&name, |child| child.0) {
+                Ok(at) => self.children[node][at].1 as usize,
                 Err(at) => {
-                    let new = self.node();
-                    self.children[node as usize].insert(at, (*name, new));
+                    let new = self.own.len();
+                    self.children.push(Vec::new());
+                    self.own.push(0);
+                    self.totals.push(0);
+                    self.children[node].insert(at, (name, u32::try_from(new).unwrap_or(u32::MAX)));
                     new
                 }
             };
-            self.totals[node as usize] += value;
+            self.totals[node] += value;
         }
-        self.own[node as usize] += value;
+        self.own[node] += value;
     }
 }
 
-/// One tree per service: names are numbered per service, and the peer is spared their merge too.
-fn insert_all(services: &[Summed], names: &[Vec<Vec<u32>>]) -> usize {
-    let insert = |(service, names): (&Summed, &Vec<Vec<u32>>)| {
-        let mut tree = Growing::default();
-        tree.node();
+/// One tree of all services, given how to name a frame.
+fn insert_all<N: Copy + Ord>(services: &[Summed], stacks: &[Vec<Vec<u32>>], name: impl Fn(u32) -> N) -> usize {
+    let mut tree = Growing::new();
+    for (service, stacks) in services.iter().zip(stacks) {
         let values = service.before.iter().zip(&service.after);
-        values.zip(names).for_each(|((before, after), names)| tree.insert(names, before + after));
-        tree.own.len()
-    };
-    services.iter().zip(names).map(insert).sum()
+        for ((before, after), stack) in values.zip(stacks) {
+            tree.insert(stack.iter().map(|id| name(*id)), before + after);
+        }
+    }
+    tree.own.len()
 }

@@ -8,6 +8,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
 
+#[expect(clippy::unwrap_used, reason = "a client that cannot be built ends the test")]
 fn client(server: &S3Server, retries: usize) -> AmazonS3 {
     let backoff = BackoffConfig { init_backoff: Duration::from_millis(1), ..BackoffConfig::default() };
     let retry = RetryConfig { max_retries: retries, backoff, ..RetryConfig::default() };

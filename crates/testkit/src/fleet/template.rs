@@ -79,7 +79,8 @@ impl Template {
                     functions.id(TemplateFunction { name, file, start_line: f.start_line })
                 })
                 .collect();
-            let location_ids: Vec<u32> = (0..batch.symbols.locations.len() as u32)
+            let location_ids: Vec<u32> = (0..)
+                .take(batch.symbols.locations.len())
                 .map(|id| {
                     let known = batch.lines(id).iter().filter(|line| line.function != NONE);
                     locations
