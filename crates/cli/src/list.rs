@@ -120,8 +120,8 @@ struct ProfileRow {
 impl Top {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let client = self.common.remote.connect().await?;
         let selection = self.selection.selection()?;
+        let client = self.common.remote.connect().await?;
         let request = TopRequest { selection: Some(selection.clone()), limit: self.limit };
         let answer = client.query().top(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());
@@ -152,8 +152,8 @@ impl Top {
 impl Types {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let client = self.common.remote.connect().await?;
         let selection = self.selection.selection()?;
+        let client = self.common.remote.connect().await?;
         let request = client.request(ProfileTypesRequest { selection: Some(selection.clone()) });
         let answer = client.query().profile_types(request).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());
@@ -164,8 +164,8 @@ impl Types {
 impl LabelList {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let client = self.common.remote.connect().await?;
         let selection = self.selection.selection()?;
+        let client = self.common.remote.connect().await?;
         let (words, report) = match self.name {
             Some(name) => {
                 let request = client.request(LabelValuesRequest { selection: Some(selection.clone()), name });
@@ -186,8 +186,8 @@ impl LabelList {
 impl SeriesList {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let client = self.common.remote.connect().await?;
         let selection = self.selection.selection()?;
+        let client = self.common.remote.connect().await?;
         let request = SeriesRequest { selection: Some(selection.clone()), label_names: Vec::new() };
         let answer = client.query().series(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());
@@ -207,8 +207,8 @@ impl SeriesList {
 impl Profiles {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let client = self.common.remote.connect().await?;
         let selection = self.selection.selection()?;
+        let client = self.common.remote.connect().await?;
         let request = client.request(ListProfilesRequest { selection: Some(selection.clone()), limit: self.limit });
         let answer = client.query().list_profiles(request).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());

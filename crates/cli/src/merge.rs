@@ -124,8 +124,8 @@ struct DiffRow<'a> {
 impl Merge {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let client = self.remote.connect().await?;
         let selection = self.selection.selection()?;
+        let client = self.remote.connect().await?;
         let table = self.format == MergeFormat::Table;
         let request = MergeRequest {
             selection: Some(selection.clone()),
