@@ -70,6 +70,11 @@ impl SegmentReader {
         }
     }
 
+    /// Where the bytes come from.
+    pub fn source(&self) -> &Arc<dyn TableSource> {
+        &self.source
+    }
+
     /// The dictionaries: one per service, by id.
     ///
     /// # Errors
