@@ -6,7 +6,7 @@ use flamestore_model::{Error, ErrorKind, ProfileBatch, ProfileHeader, Result, Sa
 use super::ids::IdMap;
 use super::layout::Layout;
 use super::symbols::{Known, Source};
-use super::{legacy, samples, symbols};
+use super::{legacy, legacy_cpu, samples, symbols};
 use crate::Limits;
 use crate::decompress::Inflater;
 use crate::wire::Span;
@@ -55,6 +55,9 @@ pub fn decode_pprof(bytes: Bytes, limits: &Limits) -> Result<ProfileBatch> {
 /// As [`decode_pprof`].
 pub fn decode_pprof_with(scratch: &mut DecodeScratch, bytes: Bytes, limits: &Limits) -> Result<ProfileBatch> {
     let bytes = scratch.inflater.decompress(bytes, limits)?;
+    if let Some(batch) = legacy_cpu::decode(&bytes, limits) {
+        return batch;
+    }
     scratch.decode(&bytes, limits).map_err(|error| match error.kind() {
         ErrorKind::Invalid => legacy::explain(&bytes, error),
         _ => error,

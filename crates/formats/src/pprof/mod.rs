@@ -19,6 +19,7 @@ mod encode;
 mod ids;
 mod layout;
 mod legacy;
+mod legacy_cpu;
 mod samples;
 mod symbols;
 
