@@ -227,10 +227,7 @@ impl Drop for Call {
         };
         let elapsed = self.started.elapsed();
         tracing::debug!(method = %self.method.name, code, ?elapsed, "request answered");
-        let labels = [
-            metrics::Label::new("method", Arc::clone(&self.method.name)),
-            metrics::Label::new("code", code),
-        ];
+        let labels = [metrics::Label::new("method", Arc::clone(&self.method.name)), metrics::Label::new("code", code)];
         metrics::counter!(REQUESTS_TOTAL, labels.iter()).increment(1);
         metrics::histogram!(REQUEST_SECONDS, labels.iter()).record(elapsed.as_secs_f64());
     }

@@ -81,10 +81,7 @@ fn segment_status(entry: &SegmentEntry, damage: String) -> v1::SegmentStatus {
 
 #[tonic::async_trait]
 impl StatusService for Holdings {
-    async fn segments(
-        &self,
-        request: Request<v1::SegmentsRequest>,
-    ) -> Result<Response<v1::SegmentsResponse>, Status> {
+    async fn segments(&self, request: Request<v1::SegmentsRequest>) -> Result<Response<v1::SegmentsResponse>, Status> {
         let tenant = tenant_of(request.metadata()).map_err(|error| status_of(&error))?;
         Ok(Response::new(Holdings::segments(self, &tenant)))
     }

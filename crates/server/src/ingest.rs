@@ -139,11 +139,7 @@ fn decode(format: v1::ProfileFormat, bytes: Bytes, limits: &Limits) -> Result<Pr
 
 /// Folded text counts samples of whatever it was made of; the profile type is `process_cpu:samples:count::`.
 fn folded_options() -> FoldedOptions {
-    FoldedOptions {
-        sample_type: "samples".to_owned(),
-        sample_unit: "count".to_owned(),
-        ..FoldedOptions::default()
-    }
+    FoldedOptions { sample_type: "samples".to_owned(), sample_unit: "count".to_owned(), ..FoldedOptions::default() }
 }
 
 #[tonic::async_trait]

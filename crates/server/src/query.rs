@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flamestore_calltree::{FoldOptions, FlameTree, ValueTree, fold, top};
+use flamestore_calltree::{FlameTree, FoldOptions, ValueTree, fold, top};
 use flamestore_formats::{encode_pprof, gzip};
 use flamestore_model::{Error, ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_proto::v1;

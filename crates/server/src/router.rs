@@ -62,8 +62,7 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     let Parts { config, store, engine, health, leaving, abort } = parts;
     let compute = Compute::new(config.compute_threads());
     let limits = Arc::new(Limits::from(&config.profile));
-    let ingest =
-        Ingest { store: Arc::clone(&store), compute: compute.clone(), config: Arc::clone(&config), limits };
+    let ingest = Ingest { store: Arc::clone(&store), compute: compute.clone(), config: Arc::clone(&config), limits };
     let holdings = Holdings { store, compute: compute.clone() };
     let queries = Queries { engine, compute };
     let routes = Routes::new(limited!(IngestServiceServer, ingest, config))

@@ -51,9 +51,8 @@ impl Server {
     pub async fn bind(config: ServerConfig, store: Arc<Store>, engine: Arc<Engine>) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
-        let taken = |e: std::io::Error| {
-            Error::unavailable("the server cannot listen").with("listen", config.listen).because(e)
-        };
+        let taken =
+            |e: std::io::Error| Error::unavailable("the server cannot listen").with("listen", config.listen).because(e);
         let socket = TcpListener::bind(config.listen).await.map_err(taken)?;
         let local_addr = socket.local_addr().map_err(taken)?;
         let (health, leaving, abort) = (HealthReporter::new(), CancellationToken::new(), CancellationToken::new());
@@ -83,11 +82,8 @@ impl Server {
         self.set_health(ServingStatus::Serving).await;
         tracing::info!(listen = %self.local_addr, "serving");
         let stop = CancellationToken::new();
-        let listener = Listener {
-            socket: self.socket,
-            router: self.router,
-            connections_max: self.config.connections_max,
-        };
+        let listener =
+            Listener { socket: self.socket, router: self.router, connections_max: self.config.connections_max };
         let leave = async {
             shutdown.await;
             tracing::info!("shutting down");

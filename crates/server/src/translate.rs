@@ -113,10 +113,8 @@ pub(crate) fn series(entries: &[SeriesEntry], names: &[String]) -> Vec<v1::Serie
 
 pub(crate) fn time_series(lines: Vec<TimeSeries>) -> Vec<v1::TimeSeriesLine> {
     let points = |line: &TimeSeries| {
-        let point = |p: &flamestore_query::TimePoint| v1::TimeSeriesPoint {
-            time_unix_nano: p.time_unix_nano,
-            total: p.total,
-        };
+        let point =
+            |p: &flamestore_query::TimePoint| v1::TimeSeriesPoint { time_unix_nano: p.time_unix_nano, total: p.total };
         line.points.iter().map(point).collect()
     };
     lines.iter().map(|line| v1::TimeSeriesLine { labels: label_pairs(&line.labels), points: points(line) }).collect()

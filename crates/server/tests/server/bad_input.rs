@@ -51,8 +51,7 @@ fn wrong_profiles() -> Vec<(v1::RawProfile, Code, &'static str)> {
 }
 
 fn strict() -> ServerConfig {
-    let profile =
-        ProfileLimits { decompressed_bytes_max: 64 << 10, stack_depth_max: 8, ..ProfileLimits::default() };
+    let profile = ProfileLimits { decompressed_bytes_max: 64 << 10, stack_depth_max: 8, ..ProfileLimits::default() };
     ServerConfig { profile, push_profiles_max: 100, request_bytes_max: 1 << 20, ..config() }
 }
 

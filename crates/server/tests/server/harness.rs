@@ -14,7 +14,7 @@ use flamestore_proto::v1::status_service_client::StatusServiceClient;
 use flamestore_query::{Engine, QueryOptions};
 use flamestore_server::{Server, ServerConfig};
 use flamestore_store::{Background, BucketOptions, Store, StoreOptions, StoreUrl};
-use flamestore_testkit::Oracle;
+use flamestore_testkit::{Oracle, S3Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -108,7 +108,12 @@ impl Running {
     }
 
     /// Pushes `batch` to the server and to `oracle`.
-    pub(crate) async fn push_both(&self, oracle: &mut Oracle, labels: &[(&str, &str)], batch: ProfileBatch) -> ProfileId {
+    pub(crate) async fn push_both(
+        &self,
+        oracle: &mut Oracle,
+        labels: &[(&str, &str)],
+        batch: ProfileBatch,
+    ) -> ProfileId {
         let id = self.push(raw(labels, &batch)).await;
         oracle.push(id, &Labels::from_pairs(labels.iter().copied()).unwrap(), None, batch);
         id
@@ -120,12 +125,13 @@ impl Running {
         self.send(request.as_bytes()).await
     }
 
-    /// The answer to a gRPC request of these bytes over HTTP/1.1.
-    pub(crate) async fn post_grpc(&self, path: &str, headers: &str, body: &[u8]) -> String {
+    /// The answer to a gRPC request of these bytes over HTTP/1.1: what the server says, before any client makes its own
+    /// sense of it. More bytes than that are never sent when `unfinished`.
+    pub(crate) async fn post_grpc(&self, path: &str, headers: &str, body: &[u8], unfinished: bool) -> String {
+        let length = body.len() + usize::from(unfinished);
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/grpc\r\nte: trailers\r\n\
-             {headers}content-length: {}\r\n\r\n",
-            body.len()
+             {headers}content-length: {length}\r\n\r\n",
         );
         self.send(&[head.as_bytes(), body].concat()).await
     }
@@ -152,6 +158,25 @@ pub(crate) async fn ended(serving: JoinHandle<Result<()>>) -> Result<()> {
 pub(crate) async fn connect(addr: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap().timeout(PATIENCE);
     endpoint.connect().await.unwrap()
+}
+
+/// Where the bucket of `s3` is and how it is reached.
+pub(crate) fn s3_bucket(s3: &S3Server) -> (StoreUrl, BucketOptions) {
+    let url = StoreUrl::S3 { bucket: s3.bucket.clone(), prefix: "team/profiles".to_owned() };
+    let bucket = BucketOptions {
+        endpoint: Some(s3.endpoint.clone()),
+        allow_http: true,
+        access_key_id: Some(s3.access_key.clone()),
+        secret_access_key: Some(s3.secret_key.clone()),
+        ..BucketOptions::default()
+    };
+    (url, bucket)
+}
+
+/// The number after `grpc-status` in an answer as it came over HTTP/1.1.
+pub(crate) fn grpc_status(answer: &str) -> u32 {
+    let line = answer.lines().find_map(|line| line.strip_prefix("grpc-status: "));
+    line.unwrap_or_else(|| panic!("no grpc-status in {answer}")).trim().parse().unwrap()
 }
 
 /// `batch` as a gzip-compressed pprof with `labels`.

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use flamestore_proto::v1;
-use flamestore_testkit::profile;
+use flamestore_testkit::{Fault, FaultRule, S3Server, profile};
 use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::{CPU, NOON, Running, config, connect, merge_folded, raw, selection};
+use crate::harness::{CPU, NOON, Running, config, connect, grpc_status, merge_folded, raw, s3_bucket, selection};
 
 fn stacks(count: usize) -> v1::PushRequest {
     let text: Vec<String> = (0..count).map(|at| format!("main;function_with_a_long_name_{at} 1")).collect();
@@ -36,26 +36,46 @@ async fn requests_and_answers_travel_compressed() {
     running.stop().await.unwrap();
 }
 
+/// `message` as the body of a gRPC request.
+fn framed(message: &impl prost::Message) -> Vec<u8> {
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.encoded_len()).unwrap().to_be_bytes());
+    frame.extend(message.encode_to_vec());
+    frame
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_past_its_deadline_is_cancelled() {
     let running = Running::start().await;
-    // the stream never ends: only the deadline ends the request
-    let endless = tokio_stream::iter([stacks(3)]).chain(tokio_stream::pending());
-    let mut request = tonic::Request::new(endless);
-    request.metadata_mut().insert("grpc-timeout", "50m".parse().unwrap());
-    let error = running.ingest().push_stream(request).await.unwrap_err();
-    assert_eq!((error.code(), error.message()), (Code::DeadlineExceeded, "the deadline of 50ms passed"));
-    let mut request = tonic::Request::new(v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: 0 });
-    request.metadata_mut().insert("grpc-timeout", "1n".parse().unwrap());
-    let code = running.query().merge(request).await.map(|_| ()).map_or_else(|error| error.code(), |()| Code::Ok);
-    assert!(matches!(code, Code::DeadlineExceeded | Code::Ok), "{code:?}");
-    assert_eq!(merge_folded(&running, CPU).await.lines().count(), 3);
+    let stream = "/flamestore.v1.IngestService/PushStream";
+    let answer = running.post_grpc(stream, "grpc-timeout: 300m\r\n", &framed(&stacks(3)), true).await;
+    assert_eq!(grpc_status(&answer), Code::DeadlineExceeded as u32, "{answer}");
+    assert!(answer.contains("the%20deadline%20of%20300ms%20passed"), "{answer}");
     running.stop().await.unwrap();
 
     let config = flamestore_server::ServerConfig { deadline_max: Some(Duration::from_millis(50)), ..config() };
     let running = Running::start_configured(config).await;
     let endless = tokio_stream::pending::<v1::PushRequest>();
     assert_eq!(running.ingest().push_stream(endless).await.unwrap_err().code(), Code::DeadlineExceeded);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_waits_for_the_bucket_ends_at_its_deadline() {
+    let s3 = S3Server::start().await.unwrap();
+    let (url, bucket) = s3_bucket(&s3);
+    let running = Running::start_with(config(), url.clone(), &bucket).await;
+    running.ingest().push(stacks(3)).await.unwrap();
+    running.stop().await.unwrap();
+
+    let running = Running::start_with(config(), url, &bucket).await;
+    s3.faults().add(FaultRule::new(Fault::Latency(Duration::from_secs(600))).method("GET"));
+    let request = v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: 0 };
+    let merge = "/flamestore.v1.QueryService/Merge";
+    let answer = running.post_grpc(merge, "grpc-timeout: 100m\r\n", &framed(&request), false).await;
+    assert_eq!(grpc_status(&answer), Code::DeadlineExceeded as u32, "{answer}");
+    s3.faults().clear();
+    assert_eq!(merge_folded(&running, CPU).await.lines().count(), 3);
     running.stop().await.unwrap();
 }
 
@@ -90,10 +110,10 @@ async fn a_full_server_says_so_and_stays_healthy() {
 
 macro_rules! listed_services {
     ($version:ident, $running:expr) => {{
+        use tonic_reflection::pb::$version::ServerReflectionRequest;
         use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
         use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
         use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
-        use tonic_reflection::pb::$version::ServerReflectionRequest;
         let request = ServerReflectionRequest {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
@@ -157,21 +177,17 @@ async fn plain_http_is_answered_on_the_same_port() {
 async fn bytes_that_are_no_message_are_the_clients_mistake() {
     let running = Running::start().await;
     let merge = "/flamestore.v1.QueryService/Merge";
-    let status = |answer: &str| {
-        let line = answer.lines().find_map(|line| line.strip_prefix("grpc-status: ").map(str::to_owned));
-        line.unwrap_or_else(|| panic!("no grpc-status in {answer}"))
-    };
-    let not_protobuf = running.post_grpc(merge, "", &[0, 0, 0, 0, 2, 0xff, 0xff]).await;
-    assert_eq!(status(&not_protobuf), "3", "{not_protobuf}");
-    let not_gzip = running.post_grpc(merge, "grpc-encoding: gzip\r\n", &[1, 0, 0, 0, 2, 0xff, 0xff]).await;
-    assert_eq!(status(&not_gzip), "3", "{not_gzip}");
-    let unknown_encoding = running.post_grpc(merge, "grpc-encoding: br\r\n", &[1, 0, 0, 0, 2, 0xff, 0xff]).await;
-    assert_eq!(status(&unknown_encoding), "12", "{unknown_encoding}");
-    let bad_timeout = running.post_grpc(merge, "grpc-timeout: soon\r\n", &[0, 0, 0, 0, 0]).await;
-    assert_eq!(status(&bad_timeout), "3", "{bad_timeout}");
-    let unknown_method = running.post_grpc("/flamestore.v1.QueryService/Guess", "", &[0, 0, 0, 0, 0]).await;
-    assert_eq!(status(&unknown_method), "12", "{unknown_method}");
-    let unknown_service = running.post_grpc("/a.b.C/D", "", &[0, 0, 0, 0, 0]).await;
-    assert_eq!(status(&unknown_service), "12", "{unknown_service}");
+    let not_protobuf = running.post_grpc(merge, "", &[0, 0, 0, 0, 2, 0xff, 0xff], false).await;
+    assert_eq!(grpc_status(&not_protobuf), 3, "{not_protobuf}");
+    let not_gzip = running.post_grpc(merge, "grpc-encoding: gzip\r\n", &[1, 0, 0, 0, 2, 0xff, 0xff], false).await;
+    assert_eq!(grpc_status(&not_gzip), 3, "{not_gzip}");
+    let unknown_encoding = running.post_grpc(merge, "grpc-encoding: br\r\n", &[1, 0, 0, 0, 2, 0xff, 0xff], false).await;
+    assert_eq!(grpc_status(&unknown_encoding), 12, "{unknown_encoding}");
+    let bad_timeout = running.post_grpc(merge, "grpc-timeout: soon\r\n", &[0, 0, 0, 0, 0], false).await;
+    assert_eq!(grpc_status(&bad_timeout), 3, "{bad_timeout}");
+    let unknown_method = running.post_grpc("/flamestore.v1.QueryService/Guess", "", &[0, 0, 0, 0, 0], false).await;
+    assert_eq!(grpc_status(&unknown_method), 12, "{unknown_method}");
+    let unknown_service = running.post_grpc("/a.b.C/D", "", &[0, 0, 0, 0, 0], false).await;
+    assert_eq!(grpc_status(&unknown_service), 12, "{unknown_service}");
     running.stop().await.unwrap();
 }

@@ -9,7 +9,7 @@ use flamestore_proto::v1;
 use flamestore_testkit::{Fixture, Oracle, S3Server};
 use tonic::Code;
 
-use crate::harness::{CPU, NOON, Running, SECOND, all, config, merge_folded, raw, selection, selection_in};
+use crate::harness::{CPU, NOON, Running, SECOND, all, config, merge_folded, raw, s3_bucket, selection, selection_in};
 
 fn cpu(second: i64, text: &str) -> ProfileBatch {
     Fixture::cpu().time(NOON + second * SECOND).mapping(0x1000, 0x9000, "b1").profile(text)
@@ -42,8 +42,12 @@ async fn fill(running: &Running, flushed: bool) -> (Oracle, ProfileId) {
 }
 
 async fn check_all(running: &Running, oracle: &Oracle) {
-    let queries =
-        [CPU.to_owned(), format!("{CPU}{{service_name=\"api\"}}"), format!("{CPU}{{region=\"eu\"}}"), "a:b:c:d:e".into()];
+    let queries = [
+        CPU.to_owned(),
+        format!("{CPU}{{service_name=\"api\"}}"),
+        format!("{CPU}{{region=\"eu\"}}"),
+        "a:b:c:d:e".into(),
+    ];
     for query in &queries {
         check_merge(running, oracle, query).await;
         check_top(running, oracle, query).await;
@@ -173,10 +177,12 @@ async fn check_profiles(running: &Running, oracle: &Oracle, query: &str) {
     let answer = running.query().list_profiles(request).await.unwrap().into_inner();
     assert!(answer.profiles.is_sorted_by_key(|profile| std::cmp::Reverse(profile.time_unix_nano)), "newest first");
     let line = |time: i64, id: &str, ty: &str, labels: String, total: i64| format!("{time} {id} {ty} {labels} {total}");
-    let found = answer.profiles.iter().map(|p| line(p.time_unix_nano, &p.id, &p.profile_type, pairs(&p.labels), p.total));
-    let expected = oracle.profiles(&selector, &range).into_iter().map(|p| {
-        line(p.time_unix_nano, &p.id.to_string(), &p.profile_type.to_string(), p.labels.to_string(), p.total)
-    });
+    let found =
+        answer.profiles.iter().map(|p| line(p.time_unix_nano, &p.id, &p.profile_type, pairs(&p.labels), p.total));
+    let expected = oracle
+        .profiles(&selector, &range)
+        .into_iter()
+        .map(|p| line(p.time_unix_nano, &p.id.to_string(), &p.profile_type.to_string(), p.labels.to_string(), p.total));
     assert_eq!(sorted(found.collect()), sorted(expected.collect()), "{query}");
 }
 
@@ -187,8 +193,12 @@ async fn check_diff(running: &Running, oracle: &Oracle) {
     let selector: Selector = query.parse().unwrap();
     let [left, right] = sides.map(|(start, end)| TimeRange::new(start, end).unwrap());
     let rows = oracle.diff_folded((&selector, &left), (&selector, &right));
-    let request =
-        |format: v1::AnswerFormat| v1::DiffRequest { before: before.clone(), after: after.clone(), format: format as i32, max_nodes: 0 };
+    let request = |format: v1::AnswerFormat| v1::DiffRequest {
+        before: before.clone(),
+        after: after.clone(),
+        format: format as i32,
+        max_nodes: 0,
+    };
 
     let answer = running.query().diff(request(v1::AnswerFormat::Folded)).await.unwrap().into_inner();
     let Some(v1::diff_response::Answer::Folded(text)) = answer.answer else { panic!("not folded") };
@@ -245,14 +255,7 @@ async fn segments_and_head_together_answer_as_the_oracle_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_on_s3_answers_as_the_oracle_does_and_survives_a_restart() {
     let s3 = S3Server::start().await.unwrap();
-    let url = flamestore_store::StoreUrl::S3 { bucket: s3.bucket.clone(), prefix: "team/profiles".to_owned() };
-    let bucket = flamestore_store::BucketOptions {
-        endpoint: Some(s3.endpoint.clone()),
-        allow_http: true,
-        access_key_id: Some(s3.access_key.clone()),
-        secret_access_key: Some(s3.secret_key.clone()),
-        ..Default::default()
-    };
+    let (url, bucket) = s3_bucket(&s3);
     let running = Running::start_with(config(), url.clone(), &bucket).await;
     let (oracle, id) = fill(&running, true).await;
     check_all(&running, &oracle).await;
@@ -281,10 +284,10 @@ async fn limits_of_a_question_are_kept() {
     assert_eq!(whole.total, truncated.total);
     let kept = v1::SeriesRequest { selection: selection(CPU), label_names: vec!["service_name".to_owned()] };
     let kept = client.series(kept).await.unwrap().into_inner();
-    assert_eq!(kept.series.iter().map(|s| pairs(&s.labels)).collect::<Vec<_>>(), [
-        r#"{service_name="api"}"#,
-        r#"{service_name="web"}"#
-    ]);
+    assert_eq!(
+        kept.series.iter().map(|s| pairs(&s.labels)).collect::<Vec<_>>(),
+        [r#"{service_name="api"}"#, r#"{service_name="web"}"#]
+    );
     running.stop().await.unwrap();
 }
 
