@@ -41,7 +41,7 @@ fn wrong_profiles() -> Vec<(v1::RawProfile, Code, &'static str)> {
         (raw(&[("", "1")], &profile("f 1")), Code::InvalidArgument, "has no name"),
         (raw(&long_label, &profile("f 1")), Code::ResourceExhausted, "label_bytes_max"),
         (v1::RawProfile { format: 99, ..good() }, Code::InvalidArgument, "no profile format of number 99"),
-        (v1::RawProfile { profile_id: vec![1, 2, 3].into(), ..good() }, Code::InvalidArgument, "16 bytes"),
+        (v1::RawProfile { profile_id: vec![1, 2, 3], ..good() }, Code::InvalidArgument, "16 bytes"),
         (
             v1::RawProfile { format: v1::ProfileFormat::Folded as i32, ..raw_bytes(&SERVICE, "main;read x\n") },
             Code::InvalidArgument,
@@ -162,7 +162,7 @@ async fn folded_text_and_ids_of_the_producer_are_taken() {
     let folded = v1::RawProfile {
         format: v1::ProfileFormat::Folded as i32,
         time_unix_nano: Some(NOON),
-        profile_id: vec![7; 16].into(),
+        profile_id: vec![7; 16],
         ..raw_bytes(&SERVICE, "main;read 3\nmain;write 4\n")
     };
     let answer = push(&running, vec![folded.clone(), folded]).await.unwrap();

@@ -99,7 +99,7 @@ async fn a_full_server_says_so_and_stays_healthy() {
     assert!(error.message().contains("requests_max=1"), "{error:?}");
     let check = HealthCheckRequest { service: String::new() };
     let health = HealthClient::new(running.channel.clone()).check(check).await.unwrap().into_inner();
-    assert_eq!(health.status(), ServingStatus::Serving.into());
+    assert_eq!(health.status(), ServingStatus::Serving);
     drop(sender);
     assert_eq!(streaming.await.unwrap().unwrap().into_inner().accepted, 1);
     while let Err(error) = running.query().merge(request.clone()).await {
@@ -144,7 +144,7 @@ async fn health_knows_the_services() {
     for service in ["", "flamestore.v1.IngestService", "flamestore.v1.QueryService", "flamestore.v1.StatusService"] {
         let check = HealthCheckRequest { service: service.to_owned() };
         let status = client.check(check).await.unwrap().into_inner().status();
-        assert_eq!(status, ServingStatus::Serving.into(), "{service}");
+        assert_eq!(status, ServingStatus::Serving, "{service}");
     }
     let check = HealthCheckRequest { service: "gone".to_owned() };
     assert_eq!(client.check(check).await.unwrap_err().code(), Code::NotFound);
