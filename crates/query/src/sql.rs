@@ -8,13 +8,14 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use flamestore_model::{Result, TimeRange};
+use flamestore_segment::Table;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::answer::SqlAnswer;
 use crate::error::inward;
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::tables::{RowsKind, RowsTable};
+use crate::tables::{FilesTable, HeadIds, RowsKind, RowsTable};
 
 /// Runs `statement`.
 ///
@@ -60,6 +61,13 @@ fn read_only() -> SQLOptions {
 }
 
 fn tables(scope: &Arc<Scope>) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
-    let rows = |kind| Arc::new(RowsTable::new(Arc::clone(scope), kind, TimeRange::ALL)) as Arc<dyn TableProvider>;
-    vec![("series", rows(RowsKind::Series)), ("profiles", rows(RowsKind::Profiles))]
+    let table = |table: Table| -> Arc<dyn TableProvider> {
+        let rows = |kind| RowsTable::new(Arc::clone(scope), kind, TimeRange::ALL).with_head_ids(HeadIds::Tables);
+        match table {
+            Table::Series => Arc::new(rows(RowsKind::Series)),
+            Table::Profiles => Arc::new(rows(RowsKind::Profiles)),
+            table => Arc::new(FilesTable::new(Arc::clone(scope), table)),
+        }
+    };
+    Table::ALL.into_iter().map(|name| (name.as_str(), table(name))).collect()
 }

@@ -10,7 +10,7 @@ use flamestore_store::HeadSelection;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::error::is_damage;
-use crate::plan::{entry_of, service_of};
+use crate::plan::{dictionary_bytes, entry_of, service_of};
 use crate::scope::Scope;
 use crate::selection::{Source, Unit};
 
@@ -22,6 +22,14 @@ pub(super) struct Loaded {
     pub(super) sealed: Arc<SealedDictionary>,
     pub(super) details: Vec<ProfileDetail>,
     pub(super) samples: Vec<ProfileSamples>,
+}
+
+impl Loaded {
+    /// Bytes that the dictionary and the maps out of it take in memory, about.
+    pub(super) fn dictionary_bytes(&self) -> usize {
+        let nodes = self.sealed.tree.len() * 12 + self.sealed.leaves.len() * 4;
+        nodes + dictionary_bytes(&self.sealed.dictionary)
+    }
 }
 
 /// The unit that holds the profile `id`, and its rows there.

@@ -5,6 +5,7 @@ mod load;
 mod output;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result};
@@ -73,7 +74,7 @@ async fn merge_unit(scope: &Arc<Scope>, selection: &Selection, unit: &Unit, writ
     let mut scan = ScanReport::default();
     let profiles = unit.profiles(&selection.range, &mut scan).await?;
     scope.sink().add_profiles(profiles.len() as u64);
-    let mut groups: std::collections::BTreeMap<u32, Vec<ProfileRow>> = std::collections::BTreeMap::new();
+    let mut groups: BTreeMap<u32, Vec<ProfileRow>> = BTreeMap::new();
     for profile in profiles {
         let series = unit.series_of(&profile)?;
         selection.types.note(&series.profile_type)?;
@@ -84,6 +85,7 @@ async fn merge_unit(scope: &Arc<Scope>, selection: &Selection, unit: &Unit, writ
             let loading = writer.budget().fresh();
             loading.grow(load::rows_bytes(&part))?;
             let loaded = load::load(unit, dictionary_id, part, &mut scan).await?;
+            loading.grow(loaded.dictionary_bytes())?;
             writer.add(&loaded)?;
         }
     }

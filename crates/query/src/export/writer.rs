@@ -55,8 +55,8 @@ struct Undo {
 /// A place to return to.
 pub(super) struct Mark(());
 
-/// Bytes that a new row, node or label takes in the tables above, about.
-const ENTRY_BYTES: usize = 64;
+/// Bytes that a new row, node or label takes in the tables above, what is kept to undo included, about.
+const ENTRY_BYTES: usize = 96;
 
 impl Writer {
     pub(super) fn new(types: Vec<ProfileType>, repeats: Repeats, budget: Budget) -> Self {
@@ -125,7 +125,7 @@ impl Writer {
             let column = if self.repeats == Repeats::Sum { 0 } else { detail.meta.value_index as usize };
             self.add_samples(samples, column, loaded, &mut places)?;
         }
-        self.budget.grow((self.entries() - entries) * ENTRY_BYTES + self.width() * 8 * self.keys.len().min(1))
+        self.budget.grow((self.entries() - entries) * ENTRY_BYTES)
     }
 
     fn entries(&self) -> usize {

@@ -96,7 +96,8 @@ pub(crate) fn tree_bytes(tree: &ValueTree) -> usize {
     nodes + dictionary_bytes(&tree.dictionary)
 }
 
-fn dictionary_bytes(dictionary: &Dictionary) -> usize {
+/// Bytes that symbols take in memory, about.
+pub(crate) fn dictionary_bytes(dictionary: &Dictionary) -> usize {
     let Dictionary { strings, mappings, functions, locations, label_sets } = dictionary;
     strings.memory_bytes()
         + size_of_val(mappings.as_slice())

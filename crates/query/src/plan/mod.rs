@@ -19,6 +19,7 @@ mod planner;
 mod unit;
 
 pub(crate) use merge::spread;
+pub(crate) use merger::dictionary_bytes;
 pub(crate) use nodes::{DiffNode, MergeNode};
 pub(crate) use planner::TreeQueryPlanner;
 pub(crate) use unit::{entry_of, service_of};

@@ -9,9 +9,12 @@
 //! joins are on (`segment`, id).
 
 mod batches;
+mod files;
 mod filters;
 mod functions;
+mod head_rows;
 mod rows;
 
+pub(crate) use files::FilesTable;
 pub(crate) use functions::{label, label_names, register, selects};
-pub(crate) use rows::{RowsKind, RowsTable};
+pub(crate) use rows::{HeadIds, RowsKind, RowsTable};

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -19,13 +20,15 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
-use flamestore_model::TimeRange;
+use flamestore_model::{Error, TimeRange};
 use flamestore_segment::{ScanReport, SeriesRow};
+use flamestore_store::HeadView;
 use futures::{StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
 
 use super::batches::{self, ProfileOut};
 use super::filters::{Reading, read, read_all};
+use super::head_rows;
 use crate::budget::Budget;
 use crate::error::{is_damage, outward};
 use crate::metrics::ScanMetrics;
@@ -42,18 +45,33 @@ pub(crate) enum RowsKind {
     Profiles,
 }
 
+/// Which ids the rows of heads have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadIds {
+    /// Those of the head's view: quick, and good for all that does not join.
+    View,
+    /// Those of the head's tables, as SQL needs them; all rows, since filters are applied again.
+    Tables,
+}
+
 /// The table of one kind of rows of a snapshot.
 #[derive(Debug)]
 pub(crate) struct RowsTable {
     scope: Arc<Scope>,
     kind: RowsKind,
     within: TimeRange,
+    head_ids: HeadIds,
 }
 
 impl RowsTable {
     /// The rows of `kind` that have to do with the times `within`.
     pub(crate) fn new(scope: Arc<Scope>, kind: RowsKind, within: TimeRange) -> Self {
-        Self { scope, kind, within }
+        Self { scope, kind, within, head_ids: HeadIds::View }
+    }
+
+    /// The same with other ids of heads.
+    pub(crate) fn with_head_ids(self, head_ids: HeadIds) -> Self {
+        Self { head_ids, ..self }
     }
 }
 
@@ -89,7 +107,10 @@ impl TableProvider for RowsTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         use TableProviderFilterPushDown::{Exact, Inexact, Unsupported};
         let answer = |filter: &&Expr| match (read(filter), self.kind) {
-            (Reading::Selector(_), _) | (Reading::Times(_), RowsKind::Profiles) => Exact,
+            (Reading::Selector(_), _) | (Reading::Times(_), RowsKind::Profiles) => match self.head_ids {
+                HeadIds::View => Exact,
+                HeadIds::Tables => Inexact,
+            },
             (Reading::Hint(_), _) => Inexact,
             (Reading::Times(_), RowsKind::Series) | (Reading::Unknown, _) => Unsupported,
         };
@@ -110,7 +131,7 @@ impl TableProvider for RowsTable {
             None => self.schema(),
         };
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(RowsExec::new(Arc::clone(&self.scope), self.kind, selection, schema, partitions)))
+        Ok(Arc::new(RowsExec::new(self, selection, schema, partitions)))
     }
 }
 
@@ -120,6 +141,7 @@ impl TableProvider for RowsTable {
 struct RowsExec {
     scope: Arc<Scope>,
     kind: RowsKind,
+    head_ids: HeadIds,
     selection: Arc<Selection>,
     partitions: Vec<Vec<Unit>>,
     metrics: ExecutionPlanMetricsSet,
@@ -127,7 +149,7 @@ struct RowsExec {
 }
 
 impl RowsExec {
-    fn new(scope: Arc<Scope>, kind: RowsKind, selection: Selection, schema: SchemaRef, partitions: usize) -> Self {
+    fn new(table: &RowsTable, selection: Selection, schema: SchemaRef, partitions: usize) -> Self {
         let groups = partitions.clamp(1, selection.units.len().max(1));
         let metrics = ExecutionPlanMetricsSet::new();
         ScanMetrics::planned(&metrics, &selection);
@@ -138,7 +160,9 @@ impl RowsExec {
             Boundedness::Bounded,
         ));
         let partitions = spread(&selection.units, groups);
-        Self { scope, kind, partitions, selection: Arc::new(selection), metrics, properties }
+        let scope = Arc::clone(&table.scope);
+        let (kind, head_ids) = (table.kind, table.head_ids);
+        Self { scope, kind, head_ids, partitions, selection: Arc::new(selection), metrics, properties }
     }
 }
 
@@ -191,6 +215,7 @@ impl ExecutionPlan for RowsExec {
         let job = Arc::new(RowsJob {
             scope: Arc::clone(&self.scope),
             kind: self.kind,
+            head_ids: self.head_ids,
             range: self.selection.range,
             schema: self.schema(),
             budget: Budget::new(&name, &task, Arc::clone(self.scope.sink())),
@@ -215,6 +240,7 @@ impl ExecutionPlan for RowsExec {
 struct RowsJob {
     scope: Arc<Scope>,
     kind: RowsKind,
+    head_ids: HeadIds,
     range: TimeRange,
     schema: SchemaRef,
     budget: Budget,
@@ -227,9 +253,10 @@ impl RowsJob {
     /// The rows of `unit` in batches of a bounded size; none when the unit is damaged.
     async fn batches(&self, unit: &Unit) -> flamestore_model::Result<Vec<RecordBatch>> {
         let mut scan = ScanReport::default();
-        let batch = match self.kind {
-            RowsKind::Series => self.series(unit, &mut scan).await,
-            RowsKind::Profiles => self.profiles(unit, &mut scan).await,
+        let batch = match (self.kind, &unit.source, self.head_ids) {
+            (kind, Source::Head(view), HeadIds::Tables) => self.head_tables(kind, &unit.id, view).await,
+            (RowsKind::Series, ..) => self.series(unit, &mut scan).await,
+            (RowsKind::Profiles, ..) => self.profiles(unit, &mut scan).await,
         };
         self.scope.sink().add_scan(&scan);
         self.scan.add_scan(&scan);
@@ -246,6 +273,22 @@ impl RowsJob {
         self.baseline.record_output(batch.num_rows());
         let starts = (0..batch.num_rows()).step_by(self.batch_rows.max(1));
         Ok(starts.map(|at| batch.slice(at, self.batch_rows.min(batch.num_rows() - at))).collect())
+    }
+
+    async fn head_tables(
+        &self,
+        kind: RowsKind,
+        id: &str,
+        view: &Arc<HeadView>,
+    ) -> flamestore_model::Result<RecordBatch> {
+        let view = Arc::clone(view);
+        let building = SpawnedTask::spawn_blocking(move || view.tables()).join().await;
+        let tables =
+            building.map_err(|error| Error::internal("building the tables of a head broke off").because(error))??;
+        match kind {
+            RowsKind::Series => head_rows::series(id, &tables, &self.schema),
+            RowsKind::Profiles => head_rows::profiles(id, &tables, &self.schema),
+        }
     }
 
     async fn series(&self, unit: &Unit, scan: &mut ScanReport) -> flamestore_model::Result<RecordBatch> {

@@ -1,0 +1,277 @@
+//! Damage, memory, plans and SQL.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{CPU, SECOND, START, World, limits, query, text};
+use expect_test::{Expect, expect};
+use flamestore_model::{ErrorKind, Labels, ProfileId, Tenant, TimeRange};
+use flamestore_query::Engine;
+use flamestore_segment::Table;
+use flamestore_testkit::Fixture;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+
+/// Three segments of one profile each.
+async fn three_segments() -> World {
+    let mut world = World::new().await;
+    for at in 0..3 {
+        let batch = Fixture::cpu().profile(&format!("main;f{at} {}", at + 1));
+        let service = ["api", "web", "api"][usize::try_from(at).unwrap()];
+        world.push(&[("service_name", service)], START + at * SECOND, batch).await;
+        world.flush().await;
+    }
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_are_pruned_by_time_type_service_and_postings() {
+    let world = three_segments().await;
+    let pruned = async |selector: &str, start: i64| {
+        let range = TimeRange { start, end: i64::MAX };
+        let report = world.engine.merge(&query(selector, range)).await.unwrap().report;
+        let skipped = [
+            report.segments_pruned_time,
+            report.segments_pruned_type,
+            report.segments_pruned_service,
+            report.segments_pruned_postings,
+        ];
+        (report.segments_total, skipped, report.segments_read)
+    };
+    assert_eq!(pruned("", 0).await, (3, [0, 0, 0, 0], 3));
+    assert_eq!(pruned("", START + 1).await, (3, [1, 0, 0, 0], 2));
+    assert_eq!(pruned("a:b:c:d:e", 0).await, (3, [0, 3, 0, 0], 0));
+    assert_eq!(pruned(r#"{service_name="web"}"#, 0).await, (3, [0, 0, 2, 0], 1));
+    assert_eq!(pruned(r#"{pod="x"}"#, 0).await, (3, [0, 0, 0, 3], 0));
+}
+
+#[derive(Clone, Copy)]
+enum Damage {
+    Overwritten,
+    Deleted,
+}
+
+async fn check_damage(table: Table, damage: Damage) {
+    let mut world = three_segments().await;
+    let segment = world.store.snapshot(&Tenant::default()).segments[1].entry.clone();
+    let path = object_store::path::Path::from(segment.key(table).to_string());
+    match damage {
+        Damage::Overwritten => {
+            let length = world.objects.head(&path).await.unwrap().size;
+            let bytes = vec![b'x'; usize::try_from(length).unwrap()];
+            world.objects.put(&path, PutPayload::from(bytes)).await.unwrap();
+        }
+        Damage::Deleted => world.objects.delete(&path).await.unwrap(),
+    }
+    world.reopen().await;
+    for _ in 0..2 {
+        let answer = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap();
+        let names: Vec<&str> = answer.report.damaged.iter().map(|damaged| damaged.segment.as_str()).collect();
+        assert_eq!(names, [segment.id.to_string()], "{table}");
+        assert_eq!(text(&answer.value).lines().count(), 2, "{table}");
+        assert_eq!((answer.report.segments_total, answer.report.segments_read), (3, 2), "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_segment_is_left_out_and_named() {
+    for table in [Table::Samples, Table::Strings, Table::Series, Table::Postings, Table::Profiles, Table::CallSites] {
+        check_damage(table, Damage::Overwritten).await;
+        check_damage(table, Damage::Deleted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_over_the_memory_limit_names_the_limit() {
+    let world = three_segments().await;
+    let engine = Engine::new(Arc::clone(&world.store), limits(300)).unwrap();
+    let error = engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert!(error.to_string().contains("query_memory_bytes_max=300"), "{error}");
+    let before = query(CPU, TimeRange::ALL);
+    assert_eq!(engine.diff(&before, &before).await.unwrap_err().kind(), ErrorKind::Exhausted);
+    assert_eq!(engine.merge_pprof(&before).await.unwrap_err().kind(), ErrorKind::Exhausted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_does_not_follow_the_number_of_profiles() {
+    let peak = async |profiles: i64| {
+        let world = World::new().await;
+        for at in 0..profiles {
+            let batch = Fixture::cpu().profile("main;read 3 | main;write 1 | main;poll;wait 9");
+            let id = ProfileId::from_parts(0, u128::try_from(at).unwrap());
+            world.push_store_only(id, Labels::default(), START + at, batch).await.unwrap();
+            if at % 20 == 19 {
+                world.flush().await;
+            }
+        }
+        world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report.memory_bytes_peak
+    };
+    let (few, many) = (peak(20).await, peak(200).await);
+    assert!(few > 0 && many < few * 8, "{few} bytes for 20 profiles, {many} for 200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_do_not_see_each_other() {
+    let world = three_segments().await;
+    let mut query = query("", TimeRange::ALL);
+    query.tenant = Tenant::new("other").unwrap();
+    assert_eq!(text(&world.engine.merge(&query).await.unwrap().value), "");
+    assert!(world.engine.series(&query).await.unwrap().value.is_empty());
+}
+
+async fn check_sql(world: &World, statement: &str, expected: Expect) {
+    let answer = match world.engine.sql(&Tenant::default(), statement).await {
+        Ok(answer) => answer.batches.try_collect::<Vec<_>>().await,
+        Err(error) => Err(error),
+    };
+    let text = match answer {
+        Ok(batches) => datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string(),
+        Err(error) => format!("{:?}: {}", error.kind(), error.message()),
+    };
+    expected.assert_eq(&text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sql_reads_series_and_profiles() {
+    let mut world = three_segments().await;
+    world.push(&[("service_name", "db"), ("pod", "p")], START + 5 * SECOND, Fixture::cpu().profile("main 9")).await;
+    let by_service = "SELECT service_name, count(*) AS profiles, sum(total) AS total FROM profiles \
+                      GROUP BY service_name ORDER BY service_name";
+    check_sql(
+        &world,
+        by_service,
+        expect![[r#"
+        +--------------+----------+-------+
+        | service_name | profiles | total |
+        +--------------+----------+-------+
+        | api          | 2        | 4     |
+        | db           | 1        | 9     |
+        | web          | 1        | 2     |
+        +--------------+----------+-------+"#]],
+    )
+    .await;
+    let labels = "SELECT label(labels, 'pod') AS pod, profile_type FROM series \
+                  WHERE selects(labels, profile_type, '{pod=~\".+\"}')";
+    check_sql(
+        &world,
+        labels,
+        expect![[r#"
+        +-----+---------------------------------------------+
+        | pod | profile_type                                |
+        +-----+---------------------------------------------+
+        | p   | process_cpu:cpu:nanoseconds:cpu:nanoseconds |
+        +-----+---------------------------------------------+"#]],
+    )
+    .await;
+    let join = "SELECT s.service_name, p.total FROM profiles p JOIN series s \
+                ON s.segment = p.segment AND s.series_id = p.series_id WHERE s.service_name = 'web'";
+    check_sql(
+        &world,
+        join,
+        expect![[r#"
+        +--------------+-------+
+        | service_name | total |
+        +--------------+-------+
+        | web          | 2     |
+        +--------------+-------+"#]],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sql_walks_from_samples_to_names_in_segments_and_heads() {
+    let mut world = three_segments().await;
+    world.push(&[("service_name", "db")], START + 5 * SECOND, Fixture::cpu().profile("main;g 9")).await;
+    let walk = "SELECT x.service_name, CAST(n.bytes AS STRING) AS leaf, s.value * p.unit AS value FROM samples s \
+                JOIN profiles p ON p.segment = s.segment AND p.profile = s.profile \
+                JOIN series x ON x.segment = s.segment AND x.series_id = s.series_id \
+                JOIN stacks k ON k.segment = s.segment AND k.stack_id = s.stack_id \
+                JOIN call_sites c ON c.segment = s.segment AND c.call_site_id = k.call_site_id \
+                JOIN locations l ON l.segment = s.segment AND l.location_id = c.location_id AND l.line_index = 0 \
+                JOIN functions f ON f.segment = s.segment AND f.function_id = l.function_id \
+                JOIN strings n ON n.segment = s.segment AND n.string_id = f.name_id \
+                ORDER BY leaf";
+    check_sql(
+        &world,
+        walk,
+        expect![[r#"
+        +--------------+------+-------+
+        | service_name | leaf | value |
+        +--------------+------+-------+
+        | api          | f0   | 1     |
+        | web          | f1   | 2     |
+        | api          | f2   | 3     |
+        | db           | g    | 9     |
+        +--------------+------+-------+"#]],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sql_is_read_only() {
+    let world = World::new().await;
+    check_sql(
+        &world,
+        "CREATE TABLE t AS SELECT 1",
+        expect!["Invalid: a query failed: Error during planning: DDL not supported: CreateMemoryTable"],
+    )
+    .await;
+    check_sql(
+        &world,
+        "INSERT INTO series SELECT * FROM series",
+        expect!["Invalid: a query failed: Error during planning: DML not supported: Insert Into"],
+    )
+    .await;
+    check_sql(
+        &world,
+        "SET datafusion.execution.batch_size = 1",
+        expect!["Invalid: a query failed: Error during planning: Statement not supported: SetVariable"],
+    )
+    .await;
+    check_sql(
+        &world,
+        "SELECT nothing FROM series",
+        expect!["Invalid: a query failed: Schema error: No field named nothing."],
+    )
+    .await;
+    check_sql(&world, "SELEC", expect![[r#"Invalid: a query failed: SQL error: ParserError("Expected: an SQL statement, found: SELEC at Line: 1, Column: 1")"#]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sql_plans_prune_by_filters() {
+    let world = three_segments().await;
+    let plan = format!(
+        "EXPLAIN FORMAT INDENT SELECT total FROM profiles WHERE service_name = 'api' AND time_unix_nano > {}",
+        START + 1
+    );
+    check_sql(&world, &plan, expect![[r#"
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
+        | plan_type     | plan                                                                                                                                                                                  |
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
+        | logical_plan  | Projection: profiles.total                                                                                                                                                            |
+        |               |   Filter: profiles.service_name = Utf8("api") AND profiles.time_unix_nano > Int64(1700006340000000001)                                                                                |
+        |               |     TableScan: profiles projection=[service_name, time_unix_nano, total], partial_filters=[profiles.service_name = Utf8("api"), profiles.time_unix_nano > Int64(1700006340000000001)] |
+        | physical_plan | FilterExec: service_name@0 = api AND time_unix_nano@1 > 1700006340000000001, projection=[total@2]                                                                                     |
+        |               |   RepartitionExec: partitioning=RoundRobinBatch(2), input_partitions=1                                                                                                                |
+        |               |     ProfilesExec: selector={service_name="api"}, range=1700006340000000002..9223372036854775807, segments=1/3, heads=0, columns=[service_name, time_unix_nano, total]                 |
+        |               |                                                                                                                                                                                       |
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+"#]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_explained_merge_says_what_was_skipped() {
+    let world = three_segments().await;
+    let text = world.engine.explain_merge(&query(r#"{service_name="web"}"#, TimeRange::ALL)).await.unwrap();
+    for expected in [
+        "MergeFinalExec",
+        "MergeExec: selector={service_name=\"web\"}",
+        "segments=1/3",
+        "segments_pruned_service=2",
+        "keep: 1 series",
+        "skip: service",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+}
