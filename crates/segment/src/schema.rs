@@ -83,6 +83,8 @@ pub(crate) enum ColumnEncoding {
     Split,
     /// Length of the prefix shared with the previous string, then the rest.
     Prefix,
+    /// Lengths first, then all bytes: smaller than `Prefix` under zstd, which finds shared parts wherever they are.
+    Lengths,
     /// Runs of bits.
     Runs,
     /// `Plain` or `Split`, whichever is smaller on a part of the column.
@@ -111,8 +113,8 @@ mod columns {
 
     pub(super) const SAMPLES: &[Column] = &[
         col("series_id", T::U32, E::Dictionary),
-        col("profile", T::U32, E::Dictionary),
-        col("time_unix_nano", T::I64, E::Dictionary),
+        col("profile", T::U32, E::Delta),
+        col("time_unix_nano", T::I64, E::Plain),
         col("stack_id", T::U32, E::Delta),
         col("value", T::I64, E::Trial),
         opt("label_set_id", T::U32, E::Delta),
@@ -156,7 +158,7 @@ mod columns {
     ];
     pub(super) const POSTINGS: &[Column] =
         &[col("name", T::Utf8, E::Prefix), col("value", T::Utf8, E::Prefix), col("series", T::Binary, E::Plain)];
-    pub(super) const STACKS: &[Column] = &[col("stack_id", T::U32, E::Delta), col("call_site_id", T::U32, E::Plain)];
+    pub(super) const STACKS: &[Column] = &[col("stack_id", T::U32, E::Delta), col("call_site_id", T::U32, E::Delta)];
     pub(super) const CALL_SITES: &[Column] = &[
         col("call_site_id", T::U32, E::Delta),
         col("parent_distance", T::U32, E::Split),
@@ -164,11 +166,11 @@ mod columns {
     ];
     pub(super) const LOCATIONS: &[Column] = &[
         col("location_id", T::U32, E::Delta),
-        opt("line_index", T::U32, E::Delta),
+        opt("line_index", T::U32, E::Split),
         opt("mapping_id", T::U32, E::Delta),
         col("address", T::I64, E::Split),
         col("is_folded", T::Bool, E::Runs),
-        opt("function_id", T::U32, E::Delta),
+        opt("function_id", T::U32, E::Split),
         opt("line", T::I64, E::Split),
         opt("column", T::I64, E::Delta),
     ];
@@ -177,7 +179,7 @@ mod columns {
         col("name_id", T::U32, E::Delta),
         col("system_name_id", T::U32, E::Delta),
         col("filename_id", T::U32, E::Delta),
-        col("start_line", T::I64, E::Delta),
+        col("start_line", T::I64, E::Split),
     ];
     pub(super) const MAPPINGS: &[Column] = &[
         col("mapping_id", T::U32, E::Delta),
@@ -191,7 +193,7 @@ mod columns {
         col("has_line_numbers", T::Bool, E::Runs),
         col("has_inline_frames", T::Bool, E::Runs),
     ];
-    pub(super) const STRINGS: &[Column] = &[col("string_id", T::U32, E::Delta), col("bytes", T::Binary, E::Prefix)];
+    pub(super) const STRINGS: &[Column] = &[col("string_id", T::U32, E::Delta), col("bytes", T::Binary, E::Lengths)];
     pub(super) const LABEL_SETS: &[Column] = &[
         col("label_set_id", T::U32, E::Delta),
         col("key_id", T::U32, E::Delta),
@@ -348,6 +350,7 @@ impl ColumnEncoding {
             Self::Delta => Some(Encoding::DELTA_BINARY_PACKED),
             Self::Split => Some(Encoding::BYTE_STREAM_SPLIT),
             Self::Prefix => Some(Encoding::DELTA_BYTE_ARRAY),
+            Self::Lengths => Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
             Self::Runs => Some(Encoding::RLE),
         }
     }

@@ -130,7 +130,10 @@ fn properties(
 ) -> std::result::Result<WriterProperties, ParquetError> {
     let page_rows = match table {
         Table::Samples => options.sample_page_rows,
-        _ => options.page_rows,
+        Table::CallSites => options.page_rows,
+        // A service has a few hundred profiles and a few thousand symbols, next to tens of thousands of call sites.
+        Table::Profiles => options.page_rows / 8,
+        _ => options.page_rows / 4,
     };
     let metadata = vec![
         KeyValue::new(FORMAT_VERSION_KEY.to_owned(), FORMAT_VERSION.to_string()),

@@ -42,7 +42,8 @@ pub struct SegmentOptions {
     pub row_group_rows: usize,
     /// Rows of a page of `samples`.
     pub sample_page_rows: usize,
-    /// Rows of a page of the other tables: small, since a service's rows begin and end inside a page.
+    /// Rows of a page of `call_sites`; an eighth of it in `profiles`, a quarter in the other tables. Small, since the
+    /// rows of a service begin and end inside of a page.
     pub page_rows: usize,
     /// Rows of a record batch of [`SegmentTables`].
     pub batch_rows: usize,
@@ -50,14 +51,14 @@ pub struct SegmentOptions {
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self { row_group_rows: 1 << 20, sample_page_rows: 16_384, page_rows: 4096, batch_rows: 65_536 }
+        Self { row_group_rows: 1 << 20, sample_page_rows: 8192, page_rows: 4096, batch_rows: 65_536 }
     }
 }
 
 impl SegmentOptions {
     /// Row groups, pages and batches of a few rows, so that tests meet every boundary.
     pub fn tiny() -> Self {
-        Self { row_group_rows: 16, sample_page_rows: 4, page_rows: 4, batch_rows: 8 }
+        Self { row_group_rows: 16, sample_page_rows: 4, page_rows: 16, batch_rows: 8 }
     }
 }
 

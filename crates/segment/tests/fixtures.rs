@@ -24,6 +24,8 @@ fn folder(version: u32) -> PathBuf {
 }
 
 fn frozen(version: u32) -> Vec<(Table, Bytes)> {
+    static FROZEN: std::sync::Once = std::sync::Once::new();
+    FROZEN.call_once(freeze);
     let read =
         |table: Table| (table, Bytes::from(std::fs::read(folder(version).join(format!("{table}.parquet"))).unwrap()));
     Table::ALL.map(read).to_vec()
@@ -112,7 +114,6 @@ async fn print(reader: &SegmentReader) -> Result<String> {
 
 #[test]
 fn frozen_segments_of_version_1_are_read_as_ever() {
-    freeze();
     let tables = frozen(1);
     read_everything(tables.clone()).unwrap();
     let reader = SegmentReader::new(Arc::new(MemorySource::new(tables)));
