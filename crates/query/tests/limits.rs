@@ -1,4 +1,5 @@
 //! Damage, memory, plans and SQL.
+#![allow(clippy::unwrap_used, reason = "what a test needs must not fail")]
 
 mod common;
 
@@ -11,7 +12,7 @@ use flamestore_query::Engine;
 use flamestore_segment::Table;
 use flamestore_testkit::Fixture;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
 
 /// Three segments of one profile each.
 async fn three_segments() -> World {
