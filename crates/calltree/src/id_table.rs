@@ -1,4 +1,4 @@
-//! Hash tables from content to dense ids: one that verifies what it finds, one that trusts 128 bits of hash.
+//! Hash tables from content to dense ids: one that verifies what it finds, one that trusts 96 bits of hash.
 
 use hashbrown::HashTable;
 
@@ -8,10 +8,10 @@ pub(crate) struct VerifiedIds {
     table: HashTable<(u32, [u32; 2])>,
 }
 
-/// Ids by 128-bit keyed hash, which is taken for identity: one cache miss a look-up.
+/// Ids by keyed hash, 96 bits of which are taken for identity: entries of 16 bytes, one cache miss a look-up.
 #[derive(Debug, Default)]
 pub(crate) struct HashedIds {
-    table: HashTable<(u32, [u32; 4])>,
+    table: HashTable<(u32, [u32; 3])>,
 }
 
 impl VerifiedIds {
@@ -27,15 +27,6 @@ impl VerifiedIds {
         self.table.insert_unique(hash, (id, split64(hash)), |(_, words)| join64(*words));
     }
 
-    /// Lets the entry for which `same` holds, or a new one, name `id`.
-    pub(crate) fn replace(&mut self, hash: u64, same: impl Fn(u32) -> bool, id: u32) {
-        let words = split64(hash);
-        match self.table.find_mut(hash, |(id, at)| *at == words && same(*id)) {
-            Some(entry) => entry.0 = id,
-            None => self.insert(hash, id),
-        }
-    }
-
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.table.allocation_size()
@@ -46,13 +37,13 @@ impl HashedIds {
     /// The id under `hash`.
     #[inline]
     pub(crate) fn find(&self, hash: u128) -> Option<u32> {
-        let (low, words) = split128(hash);
+        let (low, words) = split96(hash);
         self.table.find(low, |(_, at)| *at == words).map(|(id, _)| *id)
     }
 
     /// Adds an id that [`Self::find`] did not find.
     pub(crate) fn insert(&mut self, hash: u128, id: u32) {
-        let (low, words) = split128(hash);
+        let (low, words) = split96(hash);
         self.table.insert_unique(low, (id, words), |(_, words)| join64([words[0], words[1]]));
     }
 
@@ -74,9 +65,9 @@ fn join64(words: [u32; 2]) -> u64 {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-fn split128(hash: u128) -> (u64, [u32; 4]) {
-    let (low, high) = (hash as u64, (hash >> 64) as u64);
-    let ([a, b], [c, d]) = (split64(low), split64(high));
-    (low, [a, b, c, d])
+#[expect(clippy::cast_possible_truncation, reason = "the lower 96 bits")]
+fn split96(hash: u128) -> (u64, [u32; 3]) {
+    let low = hash as u64;
+    let [a, b] = split64(low);
+    (low, [a, b, (hash >> 64) as u32])
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! batch's location ids ──memo, once per batch──▶ location ids ──xxh3──▶ stack id
-//!   leaf first            address, then content    root first   128 bit   first seen
+//!   leaf first            fingerprint, content     root first   96 bit    first seen
 //! ```
 //!
 //! Ids are given as first seen and never change. Memory grows with distinct stacks and symbols only;
@@ -121,7 +121,7 @@ impl Interner {
     /// # Errors
     /// As [`Interner::intern`]; `out` then holds nothing of use.
     pub fn intern_into(&mut self, batch: &ProfileBatch, out: &mut Interned) -> Result<()> {
-        self.memo.begin(batch);
+        self.symbols.begin(batch, &mut self.memo);
         out.main_mapping = match batch.symbols.mappings.is_empty() {
             true => NONE,
             false => self.symbols.mapping(batch, &mut self.memo, 0)?,

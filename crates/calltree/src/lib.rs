@@ -42,6 +42,7 @@ mod symbols;
 
 mod check;
 
+mod fingerprint;
 mod id_table;
 mod interner;
 mod seal;

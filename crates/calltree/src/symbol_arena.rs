@@ -1,16 +1,16 @@
 //! The growing symbol tables of an interner, and how the symbols of a batch find their place in them.
 //!
-//! Ids are given as first seen. What a batch refers to is resolved once per batch, when a sample first needs it, and
-//! remembered in a [`BatchMemo`]. A location with an address is looked up by (mapping, relative address) and then compared
-//! with what is stored, functions by the bytes of their names once per function of the batch, so a known location costs no
-//! hash of a string. Everything else is looked up by content. The address alone is never trusted.
+//! Ids are given as first seen. What a batch refers to is resolved once per batch and remembered in a [`BatchMemo`].
+//! Locations that are known are found first, all in one loop so that the look-ups overlap, by a fingerprint of all they say;
+//! the address alone is never trusted. The others are looked up by content when a sample first needs them.
 
 use flamestore_model::{Error, Function, Label, LabelValue, Line, Location, Mapping, NONE, ProfileBatch, Result};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::byte_strings::index;
 use crate::dictionary::mapping_key;
-use crate::id_table::VerifiedIds;
+use crate::fingerprint::Fingerprints;
+use crate::id_table::{HashedIds, VerifiedIds};
 use crate::symbols::label_order;
 use crate::{ByteStrings, LabelSets};
 
@@ -29,8 +29,8 @@ pub(crate) struct SymbolArena {
     mapping_ids: VerifiedIds,
     function_ids: VerifiedIds,
     location_ids: VerifiedIds,
-    /// The location seen last at each (mapping, relative address).
-    address_ids: VerifiedIds,
+    /// Locations by fingerprint.
+    fingerprint_ids: HashedIds,
     label_set_ids: VerifiedIds,
     scratch_lines: Vec<Line>,
     scratch_labels: Vec<Label>,
@@ -44,11 +44,14 @@ pub(crate) struct BatchMemo {
     mappings: Vec<u32>,
     functions: Vec<u32>,
     pub(crate) locations: Vec<u32>,
+    fingerprints: Fingerprints,
+    /// By location.
+    prints: Vec<Option<u128>>,
 }
 
 impl BatchMemo {
     /// Forgets the batch before and makes room for `batch`.
-    pub(crate) fn begin(&mut self, batch: &ProfileBatch) {
+    fn begin(&mut self, batch: &ProfileBatch) {
         let symbols = &batch.symbols;
         for (ids, rows) in [
             (&mut self.strings, symbols.strings.len()),
@@ -63,7 +66,9 @@ impl BatchMemo {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         let ids = [&self.strings, &self.mappings, &self.functions, &self.locations];
-        ids.iter().map(|ids| ids.capacity() * size_of::<u32>()).sum()
+        ids.iter().map(|ids| ids.capacity() * size_of::<u32>()).sum::<usize>()
+            + self.prints.capacity() * size_of::<Option<u128>>()
+            + self.fingerprints.memory_bytes()
     }
 }
 
@@ -81,7 +86,7 @@ impl SymbolArena {
             mapping_ids: VerifiedIds::default(),
             function_ids: VerifiedIds::default(),
             location_ids: VerifiedIds::default(),
-            address_ids: VerifiedIds::default(),
+            fingerprint_ids: HashedIds::default(),
             label_set_ids: VerifiedIds::default(),
             scratch_lines: Vec::new(),
             scratch_labels: Vec::new(),
@@ -93,14 +98,7 @@ impl SymbolArena {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let ids = [
-            &self.string_ids,
-            &self.mapping_ids,
-            &self.function_ids,
-            &self.location_ids,
-            &self.address_ids,
-            &self.label_set_ids,
-        ];
+        let ids = [&self.string_ids, &self.mapping_ids, &self.function_ids, &self.location_ids, &self.label_set_ids];
         self.strings.memory_bytes()
             + self.mappings.capacity() * size_of::<Mapping>()
             + self.functions.capacity() * size_of::<Function>()
@@ -108,7 +106,20 @@ impl SymbolArena {
             + self.lines.capacity() * size_of::<Line>()
             + self.label_sets.offsets.capacity() * size_of::<u32>()
             + self.label_sets.labels.capacity() * size_of::<Label>()
+            + self.fingerprint_ids.memory_bytes()
             + ids.iter().map(|ids| ids.memory_bytes()).sum::<usize>()
+    }
+
+    /// Gets ready for `batch`: finds those of its locations that are known.
+    pub(crate) fn begin(&self, batch: &ProfileBatch, memo: &mut BatchMemo) {
+        memo.begin(batch);
+        let BatchMemo { locations, fingerprints, prints, .. } = memo;
+        fingerprints.begin(batch, self.seed);
+        prints.clear();
+        prints.extend(batch.symbols.locations.iter().map(|place| fingerprints.location(batch, place, self.seed)));
+        for (id, print) in locations.iter_mut().zip(prints) {
+            *id = print.and_then(|print| self.fingerprint_ids.find(print)).unwrap_or(NONE);
+        }
     }
 
     /// The id of mapping `row` of the batch; the first mapping seen under a key stays.
@@ -154,57 +165,13 @@ impl SymbolArena {
         let mapping = self.mapping(batch, memo, location.mapping)?;
         let start = batch.symbols.mappings.get(location.mapping as usize).map_or(0, |mapping| mapping.memory_start);
         let place = Location { mapping, address: location.address.wrapping_sub(start), ..*location };
-        let id = match self.location_by_address(batch, memo, &place, lines)? {
-            Some(id) => id,
-            None => self.location_by_content(batch, memo, &place, lines)?,
-        };
+        let id = self.location_by_content(batch, memo, &place, lines)?;
+        let print = memo.prints.get(row as usize).copied().flatten();
+        if let Some(print) = print.filter(|print| self.fingerprint_ids.find(*print).is_none()) {
+            self.fingerprint_ids.insert(print, id);
+        }
         memo.locations[row as usize] = id;
         Ok(id)
-    }
-
-    fn location_by_address(
-        &self,
-        batch: &ProfileBatch,
-        memo: &mut BatchMemo,
-        place: &Location,
-        lines: &[Line],
-    ) -> Result<Option<u32>> {
-        let Some(id) = self.address_ids.find(self.address_hash(place), |id| self.is_at(id, place)) else {
-            return Ok(None);
-        };
-        let stored = &self.locations[id as usize];
-        let stored_lines = self.lines_of(id);
-        if stored.is_folded != place.is_folded || stored_lines.len() != lines.len() {
-            return Ok(None);
-        }
-        for (line, stored) in lines.iter().zip(stored_lines) {
-            let same = (line.line, line.column) == (stored.line, stored.column);
-            if !same || !self.is_function(batch, memo, line.function, stored.function)? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(id))
-    }
-
-    /// Whether function `row` of the batch is function `id`; compares strings once per function of the batch.
-    fn is_function(&self, batch: &ProfileBatch, memo: &mut BatchMemo, row: u32, id: u32) -> Result<bool> {
-        if row == NONE || id == NONE {
-            return Ok(row == id);
-        }
-        let known = memo.functions.get(row as usize).copied();
-        match known.ok_or_else(|| dangling("function", row))? {
-            NONE => {}
-            known => return Ok(known == id),
-        }
-        let (function, stored) = (&batch.symbols.functions[row as usize], &self.functions[id as usize]);
-        let same = function.start_line == stored.start_line
-            && bytes(batch, function.name)? == self.strings.get(stored.name)
-            && bytes(batch, function.system_name)? == self.strings.get(stored.system_name)
-            && bytes(batch, function.filename)? == self.strings.get(stored.filename);
-        if same {
-            memo.functions[row as usize] = id;
-        }
-        Ok(same)
     }
 
     fn location_by_content(
@@ -224,7 +191,7 @@ impl SymbolArena {
             mapped.iter().flat_map(|l| [u64::from(l.function), l.line.cast_unsigned(), l.column.cast_unsigned()]);
         let hash = hash_words(&mut self.scratch_words, self.seed, [head, place.address].into_iter().chain(words));
         let same = |id: u32| {
-            self.is_at(id, place)
+            is_at(&self.locations, id, place)
                 && self.locations[id as usize].is_folded == place.is_folded
                 && self.lines_of(id) == mapped
         };
@@ -241,18 +208,7 @@ impl SymbolArena {
             }
         };
         self.scratch_lines = mapped;
-        let hash = self.address_hash(place);
-        let locations = &self.locations;
-        self.address_ids.replace(hash, |id| is_at(locations, id, place), id);
         Ok(id)
-    }
-
-    fn is_at(&self, id: u32, place: &Location) -> bool {
-        is_at(&self.locations, id, place)
-    }
-
-    fn address_hash(&self, place: &Location) -> u64 {
-        self.hash([u64::from(place.mapping), place.address])
     }
 
     pub(crate) fn lines_of(&self, location: u32) -> &[Line] {
