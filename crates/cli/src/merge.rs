@@ -272,22 +272,29 @@ fn range_words(selection: &Selection) -> String {
 
 /// The stacks and values of folded text.
 fn folded(text: &str) -> Outcome<Vec<StackRow<'_>>> {
-    let row = |line| last_number(line).map(|(stack, value)| StackRow { stack, value });
-    text.lines()
-        .map(row)
-        .collect::<Option<_>>()
-        .ok_or_else(|| Failure::new("the server's folded text has a line without a value"))
+    rows(text, |record| last_number(record).map(|(stack, value)| StackRow { stack, value }))
 }
 
 fn folded_diff(text: &str) -> Outcome<Vec<DiffRow<'_>>> {
-    let row = |line| {
-        let (rest, after) = last_number(line)?;
+    rows(text, |record| {
+        let (rest, after) = last_number(record)?;
         last_number(rest).map(|(stack, before)| DiffRow { stack, before, after })
-    };
-    text.lines()
-        .map(row)
-        .collect::<Option<_>>()
-        .ok_or_else(|| Failure::new("the server's folded text has a line without two values"))
+    })
+}
+
+/// The rows of folded text. A name may hold the end of a line: what does not end in values goes on in the next line.
+fn rows<'a, T>(text: &'a str, read: impl Fn(&'a str) -> Option<T>) -> Outcome<Vec<T>> {
+    let (mut rows, mut start) = (Vec::new(), 0);
+    for (end, _) in text.match_indices('\n') {
+        if let Some(row) = read(&text[start..end]) {
+            rows.push(row);
+            start = end + 1;
+        }
+    }
+    if start < text.len() {
+        return Err(Failure::new("the server's folded text has a line without a value"));
+    }
+    Ok(rows)
 }
 
 fn last_number(line: &str) -> Option<(&str, i64)> {
@@ -337,6 +344,8 @@ mod tests {
         );
         let rows = folded_diff("main;f 0 4\n").unwrap();
         assert_eq!(output::json(rows).unwrap(), "[\n  {\"stack\":\"main;f\",\"before\":0,\"after\":4}\n]\n");
+        let rows = folded("main;a\nb 2\nmain 1\n").unwrap();
+        assert_eq!((rows[0].stack, rows[0].value, rows[1].stack), ("main;a\nb", 2, "main"));
         assert!(folded("main\n").is_err() && folded_diff("main 1\n").is_err());
     }
 }

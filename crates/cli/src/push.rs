@@ -125,7 +125,7 @@ impl Push {
                 FileFormat::Folded => ProfileFormat::Folded.into(),
             },
             time_unix_nano: self.time.or(default_time).map(|time| time.resolve(now())),
-            profile_id: self.profile_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default().into(),
+            profile_id: self.profile_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
         })
     }
 }

@@ -91,7 +91,7 @@ impl Place {
             return output::print(&output::json(segments.map(segment_row))?);
         }
         note(&format!(
-            "{}: manifest version {}, {} segments",
+            "{}: manifest version {}, segments: {}",
             self.store,
             listing.manifest.version,
             listing.manifest.segments.len()
@@ -127,7 +127,7 @@ fn check_table(report: &CheckReport) -> String {
 
 fn check_summary(store: &StoreUrl, report: &CheckReport) -> String {
     let read = format!(
-        "manifest version {}, {} segments, {} objects of {} read, {} profiles, {} samples",
+        "manifest version {}, segments: {}, objects read: {} ({}), profiles: {}, samples: {}",
         report.version,
         report.segments,
         report.objects,

@@ -1,5 +1,8 @@
 //! The demo: a server that is profiled by signals while it works, and ends cleanly.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod support;
 
 use support::Running;

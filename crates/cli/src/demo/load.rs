@@ -14,9 +14,7 @@ use crate::time::now;
 
 /// The made-up service.
 pub(super) const SERVICE: &str = "demo-shop";
-const PAUSE: Duration = Duration::from_millis(250);
-/// Pushes between two questions.
-const ASK_EVERY: u64 = 2;
+const PAUSE: Duration = Duration::from_millis(100);
 const REGIONS: [&str; 3] = ["eu", "us", "asia"];
 const RELEASES: [&str; 2] = ["1.0", "1.1"];
 
@@ -56,7 +54,7 @@ async fn step(client: &Client, round: u64) -> Outcome {
     let release = usize::try_from(round % 2).unwrap_or(0);
     let labels = [("region", pick(&REGIONS, round / 2)), ("release", RELEASES[release])];
     push(client, SERVICE, &labels, profile(release, round)?).await?;
-    if round % ASK_EVERY == 0 { ask(client, round / ASK_EVERY).await } else { Ok(()) }
+    ask(client, round).await
 }
 
 /// Asks one question of many; the answer is only for the profiler to see how it is made.

@@ -1,9 +1,9 @@
 //! `demo`: a server on a local folder that profiles itself, with some work to look at.
 //!
 //! ```text
-//! profiler thread ─ pprof every 10 s ─▶ ┐
-//! shop: made-up profiles, 4 a second ─▶ ├─ gRPC on loopback ─▶ server ─▶ folder
-//! reader: merges and lists, 2 a second ▶ ┘
+//! profiler: a pprof every 10 s ──▶ ┐
+//! shop: made-up profiles ────────▶ ├─ gRPC on loopback ─▶ server ─▶ folder
+//! reader: merges and lists ──────▶ ┘
 //! ```
 //!
 //! All three go through the public API, like any other client. At the end the profiler stops first and its last window is

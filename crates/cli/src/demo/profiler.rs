@@ -84,11 +84,20 @@ fn pprof(samples: &[Sample], start: i64, duration: i64) -> Result<Vec<u8>> {
     builder.sample_type("samples", "count").sample_type("cpu", "nanoseconds");
     builder.period("cpu", "nanoseconds", PERIOD_NANO).time(start, duration);
     for Sample { frames, count } in samples {
-        let stack: Vec<u32> = frames.frames.iter().map(|symbols| location(&mut builder, symbols)).collect();
+        let walked = frames.frames.iter().skip_while(|symbols| symbols.iter().any(is_profiler));
+        let stack: Vec<u32> = walked.map(|symbols| location(&mut builder, symbols)).collect();
         let thread = builder.label("thread", LabelText::Str(&thread_name(frames)));
         builder.add_row(&stack, &[*count, count.saturating_mul(PERIOD_NANO)], &[thread]);
     }
     gzip(&encode_pprof(&builder.finish()?))
+}
+
+/// Whether a frame is the profiler's own: those lie on top of every stack, below them the code that was interrupted.
+fn is_profiler(symbol: &Symbol) -> bool {
+    let name = symbol.name();
+    ["backtrace::", "<backtrace::", "pprof::", "<pprof::", "perf_signal_handler"]
+        .iter()
+        .any(|own| name.starts_with(own))
 }
 
 /// The location of one frame and what was inlined into it, innermost first.
@@ -152,5 +161,8 @@ mod tests {
         let batch = decode_pprof(windows.swap_remove(0).pprof.into(), &Limits::default()).unwrap();
         assert_eq!(batch.header.sample_types.len(), 2);
         assert_eq!(batch.header.period, PERIOD_NANO);
+        for stack in flamestore_testkit::folded(&batch, 0).keys() {
+            assert!(!stack.contains("trace_unsynchronized") && !stack.contains("pprof::backtrace"), "{stack}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use flamestore_model::ProfileBatch;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The command without the environment of whoever runs the tests.
-pub fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flamestore"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("FLAMESTORE_") {
@@ -26,27 +26,27 @@ pub fn command(args: &[&str]) -> Command {
 }
 
 /// What a finished command left.
-pub struct Done {
-    pub code: Option<i32>,
-    pub bytes: Vec<u8>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs a command to its end.
-pub fn run(args: &[&str]) -> Done {
+pub(crate) fn run(args: &[&str]) -> Done {
     finish(command(args).spawn().unwrap())
 }
 
 /// Runs a command that must succeed; gives its standard output.
-pub fn ok(args: &[&str]) -> String {
+pub(crate) fn ok(args: &[&str]) -> String {
     let done = run(args);
     assert_eq!(done.code, Some(0), "{args:?}: {}", done.err);
     done.out
 }
 
 /// Waits for `child`, for a bounded time.
-pub fn finish(child: Child) -> Done {
+pub(crate) fn finish(child: Child) -> Done {
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -63,26 +63,26 @@ pub fn finish(child: Child) -> Done {
 }
 
 /// Sends a signal to one process.
-pub fn signal(id: u32, name: &str) {
+pub(crate) fn signal(id: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().unwrap();
     assert!(status.success(), "kill -{name} {id}");
 }
 
 /// A server in a process of its own; killed when dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Option<Child>,
-    pub address: String,
+    pub(crate) address: String,
     lines: mpsc::Receiver<String>,
 }
 
 impl Running {
     /// Starts `flamestore serve` on a free port and waits until it says that it is ready.
-    pub fn serve(store: &Path) -> Self {
+    pub(crate) fn serve(store: &Path) -> Self {
         Self::start(&["serve", "--store", store.to_str().unwrap(), "--listen", "127.0.0.1:0", "--log", "warn"])
     }
 
     /// Starts a command that prints where it listens.
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut child = command(args).spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         let mut running = Self { child: Some(child), address: String::new(), lines };
@@ -93,32 +93,31 @@ impl Running {
     }
 
     /// The next line of its standard output that holds `text`.
-    pub fn line_with(&mut self, text: &str) -> String {
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if line.contains(text) {
                 return line;
             }
         }
-        let mut child = self.child.take().unwrap();
-        let _ = child.kill();
-        let mut err = String::new();
-        let _ = child.stderr.take().unwrap().read_to_string(&mut err);
+        let child = self.child.take().unwrap();
+        signal(child.id(), "KILL");
+        let err = finish(child).err;
         panic!("no line with {text:?}: {err}");
     }
 
     /// Runs a client command against this server.
-    pub fn run(&self, args: &[&str]) -> Done {
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
         run(&[args, &["--server", &self.address]].concat())
     }
 
     /// Runs a client command that must succeed; gives its standard output.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         ok(&[args, &["--server", &self.address]].concat())
     }
 
     /// Ends it by a signal; what it left.
-    pub fn stop(mut self, name: &str) -> Done {
+    pub(crate) fn stop(mut self, name: &str) -> Done {
         let child = self.child.take().unwrap();
         signal(child.id(), name);
         finish(child)
@@ -147,7 +146,7 @@ fn read_lines(out: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 }
 
 /// Writes `batch` as gzip-compressed pprof.
-pub fn write_pprof(folder: &Path, name: &str, batch: &ProfileBatch) -> PathBuf {
+pub(crate) fn write_pprof(folder: &Path, name: &str, batch: &ProfileBatch) -> PathBuf {
     let path = folder.join(name);
     fs::write(&path, gzip(&encode_pprof(batch)).unwrap()).unwrap();
     path
