@@ -83,8 +83,6 @@ pub(crate) enum ColumnEncoding {
     Split,
     /// Length of the prefix shared with the previous string, then the rest.
     Prefix,
-    /// Lengths first, then all bytes: smaller than `Prefix` under zstd, which finds shared parts wherever they are.
-    Lengths,
     /// Runs of bits.
     Runs,
     /// `Plain` or `Split`, whichever is smaller on a part of the column.
@@ -193,7 +191,7 @@ mod columns {
         col("has_line_numbers", T::Bool, E::Runs),
         col("has_inline_frames", T::Bool, E::Runs),
     ];
-    pub(super) const STRINGS: &[Column] = &[col("string_id", T::U32, E::Delta), col("bytes", T::Binary, E::Lengths)];
+    pub(super) const STRINGS: &[Column] = &[col("string_id", T::U32, E::Delta), col("bytes", T::Binary, E::Prefix)];
     pub(super) const LABEL_SETS: &[Column] = &[
         col("label_set_id", T::U32, E::Delta),
         col("key_id", T::U32, E::Delta),
@@ -350,7 +348,6 @@ impl ColumnEncoding {
             Self::Delta => Some(Encoding::DELTA_BINARY_PACKED),
             Self::Split => Some(Encoding::BYTE_STREAM_SPLIT),
             Self::Prefix => Some(Encoding::DELTA_BYTE_ARRAY),
-            Self::Lengths => Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
             Self::Runs => Some(Encoding::RLE),
         }
     }

@@ -133,7 +133,7 @@ fn properties(
         Table::CallSites => options.page_rows,
         // A service has a few hundred profiles and a few thousand symbols, next to tens of thousands of call sites.
         Table::Profiles => options.page_rows / 8,
-        _ => options.page_rows / 4,
+        _ => options.page_rows / 2,
     };
     let metadata = vec![
         KeyValue::new(FORMAT_VERSION_KEY.to_owned(), FORMAT_VERSION.to_string()),
@@ -159,7 +159,7 @@ fn properties(
 fn base_properties(table: Table) -> std::result::Result<WriterPropertiesBuilder, ParquetError> {
     let level = match table {
         Table::Samples | Table::Profiles => 1,
-        _ => 6,
+        _ => 9,
     };
     Ok(WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_2_0)
