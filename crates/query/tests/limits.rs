@@ -51,6 +51,7 @@ async fn segments_are_pruned_by_time_type_service_and_postings() {
 enum Damage {
     Overwritten,
     Deleted,
+    Truncated,
 }
 
 async fn check_damage(table: Table, damage: Damage) {
@@ -64,6 +65,10 @@ async fn check_damage(table: Table, damage: Damage) {
             world.objects.put(&path, PutPayload::from(bytes)).await.unwrap();
         }
         Damage::Deleted => world.objects.delete(&path).await.unwrap(),
+        Damage::Truncated => {
+            let bytes = world.objects.get(&path).await.unwrap().bytes().await.unwrap();
+            world.objects.put(&path, PutPayload::from(bytes.slice(..bytes.len() / 2))).await.unwrap();
+        }
     }
     world.reopen().await;
     for _ in 0..2 {
@@ -80,6 +85,7 @@ async fn a_damaged_segment_is_left_out_and_named() {
     for table in [Table::Samples, Table::Strings, Table::Series, Table::Postings, Table::Profiles, Table::CallSites] {
         check_damage(table, Damage::Overwritten).await;
         check_damage(table, Damage::Deleted).await;
+        check_damage(table, Damage::Truncated).await;
     }
 }
 

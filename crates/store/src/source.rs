@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flamestore_model::{Error, ErrorKind, Result};
+use flamestore_model::{Error, Result};
 use flamestore_segment::{Table, TableSource};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -70,19 +70,35 @@ impl ObjectReader {
             [range] => self.bucket.read_range(&self.path, range.clone()).await.map(|bytes| vec![bytes]),
             _ => self.bucket.read_ranges(&self.path, &ranges).await,
         };
-        let found = found.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => {
-                Error::corrupt("an object that the manifest names is missing").with("object", &self.path).because(error)
-            }
-            _ => error,
-        })?;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return Err(self.explain(error).await),
+        };
         let short = found.iter().zip(&ranges).any(|(bytes, range)| bytes.len() as u64 != range.end - range.start);
         if short || found.len() != ranges.len() {
-            return Err(Error::corrupt("an object is shorter than the manifest says").with("object", &self.path));
+            return Err(self.is_short());
         }
         metrics::counter!(metric::names::BUCKET_READS).increment(1);
         metrics::counter!(metric::names::BUCKET_READ_BYTES).increment(ranges.iter().map(|r| r.end - r.start).sum());
         Ok(found)
+    }
+
+    /// What a failed read means: an object that is missing or shorter than the manifest says is damage, which a retry does
+    /// not mend; stores answer a range beyond the end with an error of their own.
+    async fn explain(&self, error: Error) -> Error {
+        match self.bucket.size(&self.path).await {
+            Ok(None) => {
+                Error::corrupt("an object that the manifest names is missing").with("object", &self.path).because(error)
+            }
+            Ok(Some(bytes)) if bytes < self.bytes => self.is_short().with("found", bytes).because(error),
+            _ => error,
+        }
+    }
+
+    fn is_short(&self) -> Error {
+        Error::corrupt("an object is shorter than the manifest says")
+            .with("object", &self.path)
+            .with("expected", self.bytes)
     }
 
     async fn read_one(&self, range: Range<u64>) -> Result<Bytes> {
