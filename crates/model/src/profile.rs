@@ -313,7 +313,10 @@ impl ProfileBatch {
         let refers = |id: u32, rows: usize| id == NONE || (id as usize) < rows;
         for (row, line) in symbols.lines.iter().enumerate() {
             if !refers(line.function, symbols.functions.len()) {
-                return Err(Error::invalid(format!("line {row}: function {} is not in the function table", line.function)));
+                return Err(Error::invalid(format!(
+                    "line {row}: function {} is not in the function table",
+                    line.function
+                )));
             }
         }
         for (row, location) in symbols.locations.iter().enumerate() {
