@@ -11,6 +11,10 @@
 //! | `FLAMESTORE_BENCH_ROUNDS` | 5 | 5 |
 //! | `FLAMESTORE_CORPUS` | – (synthetic stacks) | the folder of real profiles |
 
+/// The allocator of the `flamestore` command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod clock;
 mod report;
 mod rows;

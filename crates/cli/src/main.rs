@@ -30,6 +30,10 @@ use clap::Parser;
 
 use crate::args::Cli;
 
+/// Gives freed memory back and takes it again without the kernel clearing each page anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
