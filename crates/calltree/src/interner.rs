@@ -42,6 +42,21 @@ impl Block {
         &self.frames[start..self.ends[at]]
     }
 
+    /// Adds the ids of a stack's locations, root first, [`NONE`] for those not known; false if some may not be.
+    fn gather(&mut self, stack: &[u32], known: &[u32]) -> bool {
+        let start = self.frames.len();
+        self.frames.resize(start + stack.len(), NONE);
+        let mut unknown = 0_u32;
+        for (id, location) in self.frames[start..].iter_mut().rev().zip(stack) {
+            if let Some(known) = known.get(*location as usize) {
+                *id = *known;
+            }
+            // NONE has its highest bit set; an id that has it too costs no more than a second look.
+            unknown |= *id;
+        }
+        unknown >> 31 == 0
+    }
+
     fn hash(&mut self, stacks: &StackArena) {
         let mut hashes = std::mem::take(&mut self.hashes);
         hashes.clear();
@@ -163,14 +178,7 @@ impl Interner {
             let stack =
                 stack.ok_or_else(|| Error::invalid(format!("sample {row}: its stack is not in the profile")))?;
             let start = block.frames.len();
-            let known = memo.locations.as_slice();
-            let mut largest = 0;
-            block.frames.extend(stack.iter().rev().map(|location| {
-                let id = known.get(*location as usize).copied().unwrap_or(NONE);
-                largest = largest.max(id);
-                id
-            }));
-            if largest == NONE {
+            if !block.gather(stack, &memo.locations) {
                 for (id, location) in
                     block.frames[start..].iter_mut().zip(stack.iter().rev()).filter(|(id, _)| **id == NONE)
                 {

@@ -45,8 +45,8 @@ pub(crate) struct BatchMemo {
     functions: Vec<u32>,
     pub(crate) locations: Vec<u32>,
     fingerprints: Fingerprints,
-    /// By location.
-    prints: Vec<Option<u128>>,
+    /// By location, 0 where one refers to nothing.
+    prints: Vec<u128>,
 }
 
 impl BatchMemo {
@@ -67,7 +67,7 @@ impl BatchMemo {
     pub(crate) fn memory_bytes(&self) -> usize {
         let ids = [&self.strings, &self.mappings, &self.functions, &self.locations];
         ids.iter().map(|ids| ids.capacity() * size_of::<u32>()).sum::<usize>()
-            + self.prints.capacity() * size_of::<Option<u128>>()
+            + self.prints.capacity() * size_of::<u128>()
             + self.fingerprints.memory_bytes()
     }
 }
@@ -118,7 +118,7 @@ impl SymbolArena {
         prints.clear();
         prints.extend(batch.symbols.locations.iter().map(|place| fingerprints.location(batch, place, self.seed)));
         for (id, print) in locations.iter_mut().zip(prints) {
-            *id = print.and_then(|print| self.fingerprint_ids.find(print)).unwrap_or(NONE);
+            *id = if *print == 0 { NONE } else { self.fingerprint_ids.find(*print).unwrap_or(NONE) };
         }
     }
 
@@ -166,8 +166,8 @@ impl SymbolArena {
         let start = batch.symbols.mappings.get(location.mapping as usize).map_or(0, |mapping| mapping.memory_start);
         let place = Location { mapping, address: location.address.wrapping_sub(start), ..*location };
         let id = self.location_by_content(batch, memo, &place, lines)?;
-        let print = memo.prints.get(row as usize).copied().flatten();
-        if let Some(print) = print.filter(|print| self.fingerprint_ids.find(*print).is_none()) {
+        let print = memo.prints[row as usize];
+        if print != 0 && self.fingerprint_ids.find(print).is_none() {
             self.fingerprint_ids.insert(print, id);
         }
         memo.locations[row as usize] = id;
