@@ -71,7 +71,7 @@ async fn merge_all(folder: &str) -> Outcome<()> {
     let elapsed = started.elapsed();
     let folded = fold(&answer.value, &FoldOptions { max_nodes: 8192 });
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
-    report.note(format!("{} segments, {} samples read", answer.report.segments_read, answer.report.rows_read));
+    report.note(format!("{} segments, {} samples read", answer.report.segments_read, answer.report.rows));
     report.note(format!("{} nodes merged, {} shown", answer.value.tree.len(), folded.len()));
     report.figure("wall time", elapsed.as_secs_f64() * 1e3, "ms");
     let peak = mib(answer.report.memory_bytes_peak as f64);

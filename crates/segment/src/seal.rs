@@ -130,7 +130,8 @@ fn properties(
 ) -> std::result::Result<WriterProperties, ParquetError> {
     let page_rows = match table {
         Table::Samples => options.sample_page_rows,
-        Table::CallSites => options.page_rows,
+        // The longer a page, the more of its chains of calls stood in it before.
+        Table::CallSites => options.page_rows * 2,
         // A service has a few hundred profiles and a few thousand symbols, next to tens of thousands of call sites.
         Table::Profiles => options.page_rows / 8,
         _ => options.page_rows / 2,
