@@ -1,11 +1,12 @@
 //! What fuzzing does with bytes from outside: one plain function a target, to be called by libFuzzer and by tests alike.
 //! Each panics when a property does not hold.
-//!
-//! A target for the segment reader belongs here too: bytes of a damaged table in, rows or `Corrupt` out.
+
+use std::sync::Once;
 
 use bytes::Bytes;
 use flamestore_formats::{Limits, decode_pprof, encode_pprof, pprof_equal};
-use flamestore_model::Selector;
+use flamestore_model::{ErrorKind, Selector};
+use flamestore_segment::{Table, read_everything};
 
 /// Limits small enough that a fuzzer reaches them.
 fn limits() -> Limits {
@@ -40,4 +41,55 @@ pub fn selector(bytes: &[u8]) {
     let again: Selector = printed.parse().expect("a printed selector is read");
     assert_eq!(selector, again, "a selector changed when printed as {printed}");
     selector.matches(|_| "value");
+}
+
+macro_rules! fixture {
+    ($($table:literal),*) => {
+        [$(($table, include_bytes!(concat!("../../crates/segment/fixtures/v1/", $table, ".parquet")).as_slice())),*]
+    };
+}
+
+/// A sound segment, table by table.
+const SEGMENT: [(&str, &[u8]); 12] = fixture!(
+    "samples",
+    "profiles",
+    "series",
+    "postings",
+    "stacks",
+    "call_sites",
+    "locations",
+    "functions",
+    "mappings",
+    "strings",
+    "label_sets",
+    "dictionaries"
+);
+
+/// A segment with a damaged table is read or is `Corrupt`. The first byte tells which table; the second whether the rest
+/// takes its place or is a list of changes to it, each an offset of two bytes and the byte that then stands there.
+pub fn segment(bytes: &[u8]) {
+    // The Parquet reader panics on some damage, which the segment reader catches: only what escapes it counts.
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    let [which, replaces, rest @ ..] = bytes else { return };
+    let damaged = usize::from(*which) % SEGMENT.len();
+    let tables = SEGMENT.iter().enumerate().map(|(at, (name, sound))| {
+        let table = Table::from_name(name).expect("a fixture is named after its table");
+        (table, Bytes::from(if at == damaged { damage(sound, *replaces % 2 == 0, rest) } else { sound.to_vec() }))
+    });
+    if let Err(error) = read_everything(tables.collect()) {
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
+
+fn damage(sound: &[u8], replaces: bool, rest: &[u8]) -> Vec<u8> {
+    if replaces {
+        return rest.to_vec();
+    }
+    let mut table = sound.to_vec();
+    for change in rest.chunks_exact(3) {
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % table.len();
+        table[at] = change[2];
+    }
+    table
 }

@@ -303,14 +303,19 @@ where
     }
 }
 
-/// An error of the source keeps its kind; an error of the Parquet reader means damage.
+/// An error of the source keeps its kind, and I/O may be tried again; whatever else the Parquet reader says means damage,
+/// also where it hands on the error of a library it uses.
 fn fetch_error(table: Table, wrong: ParquetError) -> Error {
-    match wrong {
-        ParquetError::External(source) => match source.downcast::<Error>() {
-            Ok(ours) => ours.with("table", table),
-            Err(source) => Error::unavailable("the table cannot be fetched").with("table", table).because(source),
-        },
-        wrong => corrupt(table, "the file cannot be read").because(wrong),
+    let source = match wrong {
+        ParquetError::External(source) => source,
+        wrong => return corrupt(table, "the file cannot be read").because(wrong),
+    };
+    match source.downcast::<Error>() {
+        Ok(ours) => ours.with("table", table),
+        Err(source) if source.is::<std::io::Error>() => {
+            Error::unavailable("the table cannot be fetched").with("table", table).because(source)
+        }
+        Err(source) => corrupt(table, "the file cannot be read").because(source),
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) enum ColumnEncoding {
     Prefix,
     /// Runs of bits.
     Runs,
-    /// `Plain` or `Split`, whichever is smaller on a part of the column.
+    /// `Dictionary`, `Plain` or `Split`, by what is smaller on a part of the column and quick to decode.
     Trial,
 }
 

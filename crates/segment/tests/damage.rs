@@ -123,6 +123,18 @@ fn a_foreign_or_newer_file_is_refused() {
 }
 
 #[test]
+fn a_footer_that_is_not_text_is_damage_and_no_failure_to_fetch() {
+    for table in Table::ALL {
+        let mut bytes = tables(&sealed(&example())).into_iter().find(|(other, _)| *other == table).unwrap().1.to_vec();
+        let name = b"flamestore.table";
+        let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+        bytes[at] = 0xfa;
+        let error = read_everything(replaced(table, bytes.into())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
+
+#[test]
 fn unknown_columns_are_ignored_and_missing_nullable_ones_are_null() {
     let with_more = |table: Table| {
         let batch = rows(table);
