@@ -6,6 +6,7 @@ mod common;
 use common::{CPU, SECOND, START, World, query, text};
 use flamestore_model::{ErrorKind, TimeRange};
 use flamestore_query::SeriesEntry;
+use flamestore_segment::SegmentOptions;
 use flamestore_testkit::{ArbitraryShape, Fixture, arbitrary_profile_of};
 
 const PROFILES: [&str; 6] = [
@@ -221,6 +222,50 @@ async fn random_profiles_come_back_as_they_were_pushed() {
     let missing = flamestore_model::ProfileId::from_bytes([9; 16]);
     let error = world.engine.profile(&Default::default(), missing).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+/// The profiles of real producers where there is a corpus, else random ones.
+fn real_profiles() -> Vec<(String, flamestore_model::ProfileBatch)> {
+    let Some(corpus) = std::env::var_os("FLAMESTORE_CORPUS") else {
+        let random = |seed: u64| (format!("random-{seed}"), arbitrary_profile_of(seed, &ArbitraryShape::default()));
+        return (100..108).map(random).collect();
+    };
+    let mut folders = vec![std::path::PathBuf::from(corpus).join("pprof")];
+    let mut profiles = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap().into();
+            if let Ok(batch) = flamestore_formats::decode_pprof(bytes, &flamestore_formats::Limits::default()) {
+                profiles.push((path.display().to_string(), batch));
+            }
+        }
+    }
+    profiles
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn profiles_of_real_producers_come_back_from_the_head_and_from_segments() {
+    let mut world = World::with(SegmentOptions::default()).await;
+    let mut pushed = Vec::new();
+    for (at, (name, mut batch)) in (1..).zip(real_profiles()) {
+        let time = START + at * SECOND;
+        batch.header.time_unix_nano = time;
+        pushed.push((world.push(&[("service_name", &name)], time, batch.clone()).await, name, batch));
+    }
+    assert!(pushed.len() >= 8);
+    for place in ["head", "segment"] {
+        for (id, name, batch) in &pushed {
+            let found = world.engine.profile(&Default::default(), *id).await.unwrap().value;
+            found.check().unwrap();
+            flamestore_formats::pprof_equal(batch, &found).unwrap_or_else(|e| panic!("{name} from the {place}: {e}"));
+        }
+        world.flush().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

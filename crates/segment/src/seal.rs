@@ -99,14 +99,18 @@ fn write<'a>(
     batches: impl Iterator<Item = &'a RecordBatch>,
     properties: WriterProperties,
 ) -> std::result::Result<(Vec<u8>, ParquetMetaData), ParquetError> {
+    let at_once = properties.max_row_group_row_count().unwrap_or(usize::MAX).max(1);
     let options = ArrowWriterOptions::new()
         .with_properties(properties)
         .with_skip_arrow_metadata(true)
         .with_schema_root(table.as_str().to_owned());
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new_with_options(&mut bytes, table.schema(), options)?;
+    // The writer calls itself once a row group that a batch spans: hand it no more than one at a time.
     for batch in batches {
-        writer.write(batch)?;
+        for start in (0..batch.num_rows()).step_by(at_once) {
+            writer.write(&batch.slice(start, at_once.min(batch.num_rows() - start)))?;
+        }
     }
     let metadata = writer.close()?;
     Ok((bytes, metadata))

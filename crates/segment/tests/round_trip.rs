@@ -89,6 +89,16 @@ fn the_tables_follow_their_schemas() {
 }
 
 #[test]
+fn a_batch_of_many_row_groups_does_not_deepen_the_stack() -> Result<()> {
+    let mut given = input(&example());
+    let profile = &mut given.dictionaries[0].series[0].profiles[0];
+    *profile = ProfileInput { stacks: vec![0; 8192], values: vec![1; 8192], label_sets: Vec::new(), ..profile.clone() };
+    let options = SegmentOptions { row_group_rows: 2, batch_rows: 1 << 16, ..SegmentOptions::default() };
+    let sealed = flamestore_segment::seal(build_tables(given, &options)?, &options)?;
+    read_everything(tables(&sealed))
+}
+
+#[test]
 fn sealing_the_same_segment_twice_gives_the_same_bytes() {
     let (one, two) = (sealed(&example()), sealed(&example()));
     assert!(

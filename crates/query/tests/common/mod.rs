@@ -43,8 +43,12 @@ pub(crate) fn limits(memory_bytes_max: usize) -> QueryOptions {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(SegmentOptions::tiny()).await
+    }
+
+    pub(crate) async fn with(segment: SegmentOptions) -> Self {
         let objects = Arc::new(InMemory::new());
-        let store = Store::open(options(&objects)).await.unwrap();
+        let store = Store::open(StoreOptions { segment, ..options(&objects) }).await.unwrap();
         let engine = Engine::new(Arc::clone(&store), limits(64 << 20)).unwrap();
         Self { objects, store, engine, oracle: Oracle::new(), pushes: 0 }
     }
