@@ -12,6 +12,7 @@
 
 mod build;
 mod input;
+mod page_check;
 mod reader;
 mod report;
 mod rows;

@@ -28,6 +28,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 
+use crate::page_check::check_pages;
 use crate::schema::{Column, FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
 use crate::{ScanReport, TableSource};
 
@@ -171,7 +172,7 @@ pub(crate) async fn scan(
     let mut reader = source.reader(table).await?;
     loop {
         match guard(table, || decoder.try_next_reader())? {
-            DecodeResult::NeedsData(wanted) => fetch(table, reader.as_mut(), &mut decoder, wanted, report).await?,
+            DecodeResult::NeedsData(wanted) => fetch(file, reader.as_mut(), &mut decoder, wanted, report).await?,
             DecodeResult::Data(mut batches) => {
                 while let Some(batch) = guard(table, || batches.next().transpose())? {
                     report.rows += batch.num_rows() as u64;
@@ -185,12 +186,13 @@ pub(crate) async fn scan(
 }
 
 async fn fetch(
-    table: Table,
+    file: &TableFile,
     reader: &mut dyn AsyncFileReader,
     decoder: &mut ParquetPushDecoder,
     wanted: Vec<Range<u64>>,
     report: &mut ScanReport,
 ) -> Result<()> {
+    let table = file.table;
     if wanted.iter().any(|range| range.end < range.start) {
         return Err(corrupt(table, "a page ends before it starts"));
     }
@@ -202,6 +204,8 @@ async fn fetch(
     if !complete {
         return Err(corrupt(table, "the file is shorter than its footer says"));
     }
+    let parts = wanted.iter().cloned().zip(fetched.iter().cloned()).collect();
+    guard(table, || check_pages(file.parquet(), parts))?;
     guard(table, || decoder.push_ranges(wanted, fetched))
 }
 

@@ -135,6 +135,29 @@ fn a_footer_that_is_not_text_is_damage_and_no_failure_to_fetch() {
 }
 
 #[test]
+fn a_page_that_claims_too_many_values_is_damage_and_takes_no_memory() {
+    let postings = include_bytes!("../fixtures/v1/postings.parquet");
+    let fixture = |table: Table| {
+        let path = format!("{}/fixtures/v1/{table}.parquet", env!("CARGO_MANIFEST_DIR"));
+        Bytes::from(std::fs::read(path).unwrap())
+    };
+    let sound: Vec<(Table, Bytes)> = Table::ALL.into_iter().map(|table| (table, fixture(table))).collect();
+    read_everything(sound.clone()).unwrap();
+    // Found by fuzzing at 255: the count of a delta stream became 2⁵⁶ and more.
+    for at in 4..300 {
+        let mut bytes = postings.to_vec();
+        bytes[at] = 0xff;
+        bytes[at + 1] = 0x83;
+        let mut tables = sound.clone();
+        tables.retain(|(table, _)| *table != Table::Postings);
+        tables.push((Table::Postings, bytes.into()));
+        if let Err(error) = read_everything(tables) {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{at}: {error}");
+        }
+    }
+}
+
+#[test]
 fn unknown_columns_are_ignored_and_missing_nullable_ones_are_null() {
     let with_more = |table: Table| {
         let batch = rows(table);

@@ -1,0 +1,218 @@
+//! Looks at pages of byte strings before the Parquet reader does: in the delta encodings the reader makes room for as many
+//! values as the page's bytes claim, and a claim that is damaged can ask for more memory than there is, which ends the
+//! process. Here the claim is held against the number of values in the page's header.
+//!
+//! ```text
+//! delta stream:  block size, miniblocks, count, first value, then blocks: min delta, a width per miniblock, the miniblocks
+//! DELTA_LENGTH_BYTE_ARRAY:  stream of lengths, bytes      DELTA_BYTE_ARRAY:  stream of prefixes, stream of lengths, bytes
+//! ```
+//!
+//! (Layout: the Parquet format's page on encodings.)
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
+use parquet::basic::{Encoding, Type};
+use parquet::column::page::{Page, PageReader};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+
+/// Parts of a file, by where they lie in it.
+struct Fetched {
+    parts: Vec<(Range<u64>, Bytes)>,
+    end: u64,
+}
+
+impl Length for Fetched {
+    fn len(&self) -> u64 {
+        self.end
+    }
+}
+
+impl ChunkReader for Fetched {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        let part = self.parts.iter().find(|(range, _)| range.contains(&start));
+        let (range, bytes) = part.ok_or_else(|| beyond(start))?;
+        Ok(bytes.slice(usize::try_from(start - range.start).map_err(|_| beyond(start))?..).reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        let bytes = self.get_read(start)?.into_inner();
+        if bytes.len() < length {
+            return Err(beyond(start));
+        }
+        Ok(bytes.slice(..length))
+    }
+}
+
+fn beyond(start: u64) -> ParquetError {
+    ParquetError::EOF(format!("a page at {start} ends beyond what was fetched"))
+}
+
+/// Checks the pages of byte strings that lie within what was fetched.
+///
+/// # Errors
+/// When a page cannot be read, or claims more values than its header tells.
+pub(crate) fn check_pages(metadata: &ParquetMetaData, parts: Vec<(Range<u64>, Bytes)>) -> Result<()> {
+    let end = parts.iter().map(|(range, _)| range.end).max().unwrap_or(0);
+    let fetched = Arc::new(Fetched { parts, end });
+    for (group, row_group) in metadata.row_groups().iter().enumerate() {
+        for (leaf, column) in row_group.columns().iter().enumerate() {
+            if column.column_type() != Type::BYTE_ARRAY {
+                continue;
+            }
+            let rows = usize::try_from(row_group.num_rows()).unwrap_or(0);
+            let pages = metadata.offset_index().and_then(|index| index.get(group)?.get(leaf));
+            match pages.map(|index| index.page_locations()).filter(|pages| !pages.is_empty()) {
+                Some(pages) => check_located(&fetched, column, rows, pages)?,
+                None => check_chunk(&fetched, column, rows)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_located(
+    fetched: &Arc<Fetched>,
+    column: &ColumnChunkMetaData,
+    rows: usize,
+    pages: &[PageLocation],
+) -> Result<()> {
+    let within = |page: &PageLocation| {
+        let (start, length) = (u64::try_from(page.offset).ok()?, u64::try_from(page.compressed_page_size).ok()?);
+        let end = start.checked_add(length)?;
+        fetched.parts.iter().find(|(range, _)| range.start <= start && end <= range.end)
+    };
+    if !pages.iter().any(|page| within(page).is_some()) {
+        return Ok(());
+    }
+    let mut reader = SerializedPageReader::new(Arc::clone(fetched), column, rows, Some(pages.to_vec()))?;
+    if u64::try_from(pages[0].offset).ok() != Some(column.byte_range().0) {
+        // A dictionary lies before the pages; it may have been fetched earlier.
+        reader.skip_next_page()?;
+    }
+    for page in pages {
+        match within(page) {
+            Some(_) => check_page(column, reader.get_next_page()?)?,
+            None => reader.skip_next_page()?,
+        }
+    }
+    Ok(())
+}
+
+fn check_chunk(fetched: &Arc<Fetched>, column: &ColumnChunkMetaData, rows: usize) -> Result<()> {
+    let (start, length) = column.byte_range();
+    let is_within = |range: &Range<u64>| range.start <= start && start.saturating_add(length) <= range.end;
+    if !fetched.parts.iter().any(|(range, _)| is_within(range)) {
+        return Ok(());
+    }
+    let mut reader = SerializedPageReader::new(Arc::clone(fetched), column, rows, None)?;
+    while let Some(page) = reader.get_next_page()? {
+        check_page(column, Some(page))?;
+    }
+    Ok(())
+}
+
+fn check_page(column: &ColumnChunkMetaData, page: Option<Page>) -> Result<()> {
+    let (bytes, encoding, values) = match page {
+        Some(Page::DataPage { buf, num_values, encoding, .. }) => (after_levels(column, buf)?, encoding, num_values),
+        Some(Page::DataPageV2 { buf, num_values, encoding, def_levels_byte_len, rep_levels_byte_len, .. }) => {
+            let levels = u64::from(def_levels_byte_len) + u64::from(rep_levels_byte_len);
+            let levels = usize::try_from(levels).ok().filter(|levels| *levels <= buf.len()).ok_or_else(damaged)?;
+            (buf.slice(levels..), encoding, num_values)
+        }
+        Some(Page::DictionaryPage { .. }) | None => return Ok(()),
+    };
+    let mut stream = Stream(&bytes);
+    match encoding {
+        Encoding::DELTA_LENGTH_BYTE_ARRAY => stream.header(values).map(drop),
+        Encoding::DELTA_BYTE_ARRAY => {
+            stream.skip(values)?;
+            stream.header(values).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of a page of version 1 behind its levels.
+fn after_levels(column: &ColumnChunkMetaData, mut bytes: Bytes) -> Result<Bytes> {
+    let descr = column.column_descr();
+    for level in [descr.max_rep_level(), descr.max_def_level()] {
+        if level > 0 {
+            let length = bytes.first_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize + 4);
+            let length = length.filter(|length| *length <= bytes.len()).ok_or_else(damaged)?;
+            bytes.advance(length);
+        }
+    }
+    Ok(bytes)
+}
+
+fn damaged() -> ParquetError {
+    ParquetError::General("a page is shorter than it says, or has more values".to_owned())
+}
+
+/// A delta stream and what follows it.
+struct Stream<'a>(&'a [u8]);
+
+struct Header {
+    values_per_miniblock: u64,
+    miniblocks: usize,
+    count: u64,
+}
+
+impl Stream<'_> {
+    fn varint(&mut self) -> Result<u64> {
+        let mut value = 0_u64;
+        for shift in (0..70).step_by(7) {
+            let (byte, rest) = self.0.split_first().ok_or_else(damaged)?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(damaged())
+    }
+
+    fn take(&mut self, length: u64) -> Result<&[u8]> {
+        let length = usize::try_from(length).ok().filter(|length| *length <= self.0.len()).ok_or_else(damaged)?;
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// The header of a stream of at most `values_max` values.
+    fn header(&mut self, values_max: u32) -> Result<Header> {
+        let (block, miniblocks, count, _first) = (self.varint()?, self.varint()?, self.varint()?, self.varint()?);
+        let values_per_miniblock = block.checked_div(miniblocks).unwrap_or(0);
+        if count > u64::from(values_max) || values_per_miniblock == 0 {
+            return Err(damaged());
+        }
+        Ok(Header { values_per_miniblock, miniblocks: usize::try_from(miniblocks).map_err(|_| damaged())?, count })
+    }
+
+    /// Leaves a stream behind.
+    fn skip(&mut self, values_max: u32) -> Result<()> {
+        let Header { values_per_miniblock, miniblocks, count } = self.header(values_max)?;
+        let mut left = count.saturating_sub(1);
+        while left > 0 {
+            self.varint()?;
+            let widths = self.take(miniblocks as u64)?.to_vec();
+            for width in widths {
+                if left == 0 {
+                    break;
+                }
+                self.take(values_per_miniblock.checked_mul(u64::from(width)).ok_or_else(damaged)? / 8)?;
+                left = left.saturating_sub(values_per_miniblock);
+            }
+        }
+        Ok(())
+    }
+}
