@@ -19,9 +19,8 @@ fn main() -> Result<()> {
         fleet.is_real()
     ));
     let bytes = |table: Table| segment.sealed.table(table).map_or(0.0, |sealed| sealed.bytes.len() as f64);
-    for table in Table::ALL {
-        let rows = segment.sealed.table(table).map_or(0, |sealed| sealed.rows);
-        report.figure(&format!("{table}: {rows} rows"), bytes(table), "B");
+    for sealed in &segment.sealed.tables {
+        report.figure(&format!("{}: {} rows", sealed.table, sealed.rows), bytes(sealed.table), "B");
     }
     let symbols = [
         Table::Stacks,

@@ -28,6 +28,11 @@ impl TimeRange {
         Ok(Self { start, end })
     }
 
+    /// Whether no time lies inside.
+    pub fn is_empty(&self) -> bool {
+        self.end <= self.start
+    }
+
     /// Whether `time` lies inside.
     pub fn contains(&self, time: i64) -> bool {
         self.start <= time && time < self.end

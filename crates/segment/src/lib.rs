@@ -1,7 +1,7 @@
 //! The Parquet tables of one segment: schema, writer, reader, postings; bytes in, bytes out.
 //!
 //! ```text
-//! SegmentInput ──build_tables──▶ SegmentTables ──seal──▶ SealedSegment   (bytes of 12 Parquet files)
+//! SegmentInput ──build_tables──▶ SegmentTables ──seal──▶ SealedSegment   (bytes of Parquet files)
 //!                                     │ SQL over a head                     │ TableSource
 //!                                     ▼                                     ▼
 //!                                RecordBatches                        SegmentReader ──▶ series, profiles, ValueTree
@@ -11,10 +11,12 @@
 //! is not trusted: damage is an error of kind `Corrupt`, never a panic.
 
 mod build;
+mod cover;
 mod input;
 mod page_check;
 mod reader;
 mod report;
+mod resolution;
 mod rows;
 mod scan;
 mod schema;
@@ -23,12 +25,14 @@ mod source;
 mod tables;
 
 pub use build::build_tables;
+pub use cover::{Cover, ReadFrom};
 pub use input::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, SeriesInput};
 pub use reader::{DictionaryCache, SegmentReader, read_everything};
 pub use report::ScanReport;
+pub use resolution::{Resolution, RollUps};
 pub use rows::{
     DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, SeriesRow, SeriesTable, Span,
-    all_labels,
+    WindowRow, WindowTable, all_labels,
 };
 pub use schema::{FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
 pub use seal::{SealedSegment, SealedTable, seal};

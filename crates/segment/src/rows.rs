@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use flamestore_model::{Labels, ProfileType, Temporality, names};
 
-use crate::ProfileMeta;
+use crate::{ProfileMeta, Resolution};
 
 /// Consecutive rows or ids: `first..first + count`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,11 +162,66 @@ pub struct ProfileSamples {
     pub label_sets: Vec<u32>,
 }
 
-/// The selected profiles of one dictionary: the unit of merging.
+/// One window of a roll-up of a series: what its profiles come to is a row per stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowRow {
+    /// The row of `windows`.
+    pub window: u32,
+    /// How long the window is.
+    pub resolution: Resolution,
+    /// The series.
+    pub series_id: u32,
+    /// The start of the window, in nanoseconds since 1970.
+    pub time_unix_nano: i64,
+    /// The time of its first profile.
+    pub time_min: i64,
+    /// The time of its last profile.
+    pub time_max: i64,
+    /// How many profiles it sums; at least 1.
+    pub profile_count: u32,
+    /// What values of its rows are multiplied by; at least 1.
+    pub unit: i64,
+    /// The sum of the totals of its profiles, wrapping.
+    pub total: i64,
+    /// The sum of the absolute totals of its profiles; `None` where 63 bits do not hold it.
+    pub total_magnitude: Option<i64>,
+    /// Its first row in the table of its resolution.
+    pub row_start: u64,
+    /// How many rows it has there.
+    pub row_count: u32,
+}
+
+impl WindowRow {
+    /// Its rows in the table of its resolution.
+    pub fn rows(&self) -> Range<u64> {
+        self.row_start..self.row_start + u64::from(self.row_count)
+    }
+}
+
+/// The windows of a segment; row `i` is window `i`. Those of a series are neighbours and in order of time, each day after
+/// its hours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WindowTable {
+    /// The rows.
+    pub rows: Vec<WindowRow>,
+}
+
+impl WindowTable {
+    /// The windows of series `id`, of every resolution.
+    pub fn of(&self, id: u32) -> &[WindowRow] {
+        let start = self.rows.partition_point(|window| window.series_id < id);
+        let end = self.rows.partition_point(|window| window.series_id <= id);
+        &self.rows[start..end]
+    }
+}
+
+/// The selected profiles and windows of one dictionary: the unit of merging.
 #[derive(Clone, Debug)]
 pub struct DictionarySelection {
     /// The dictionary.
     pub entry: DictionaryEntry,
     /// The profiles, by row.
     pub profiles: Vec<ProfileRow>,
+    /// The windows of roll-ups, by row; none of their profiles is among `profiles`.
+    pub windows: Vec<WindowRow>,
 }

@@ -5,6 +5,8 @@
 //!    │ stack_id                            │ row ranges, one dictionary a service
 //!    ▼                                     ▼
 //! stacks ─▶ call_sites ─▶ locations ─▶ functions ─▶ strings ◀─ label_sets, mappings
+//!    ▲ stack_id
+//! rollups_1h, rollups_1d ──▶ windows ──▶ series
 //! ```
 //!
 //! Ids are segment-global: the first id of the dictionary plus the id inside it. The bytes and the promise of
@@ -17,7 +19,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use parquet::basic::Encoding;
 
 /// The version of the tables this crate writes. Readers refuse a higher one; columns may be added without raising it.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The key of the version in the Parquet metadata of every table.
 pub const FORMAT_VERSION_KEY: &str = "flamestore.format_version";
@@ -52,6 +54,12 @@ pub enum Table {
     LabelSets,
     /// One row per service: where its rows are in the other tables.
     Dictionaries,
+    /// One row per series and window of a roll-up: to `rollups_*` what `profiles` is to `samples`.
+    Windows,
+    /// One row per series, hour and stack.
+    Rollups1h,
+    /// One row per series, day and stack.
+    Rollups1d,
 }
 
 /// What a column holds.
@@ -221,11 +229,34 @@ mod columns {
         col("stacks_first", T::U32, E::Delta),
         col("stacks_count", T::U32, E::Delta),
     ];
+    pub(super) const WINDOWS: &[Column] = &[
+        col("window_id", T::U32, E::Delta),
+        col("resolution_nano", T::I64, E::Dictionary),
+        col("series_id", T::U32, E::Delta),
+        col("time_unix_nano", T::I64, E::Delta),
+        col("time_unix_nano_min", T::I64, E::Delta),
+        col("time_unix_nano_max", T::I64, E::Delta),
+        col("profile_count", T::U32, E::Dictionary),
+        col("unit", T::I64, E::Dictionary),
+        col("total", T::I64, E::Plain),
+        opt("total_magnitude", T::I64, E::Plain),
+        col("row_start", T::I64, E::Delta),
+        col("row_count", T::U32, E::Delta),
+    ];
+    pub(super) const ROLLUPS: &[Column] = &[
+        col("series_id", T::U32, E::Dictionary),
+        col("window_id", T::U32, E::Dictionary),
+        col("time_unix_nano", T::I64, E::Dictionary),
+        col("stack_id", T::U32, E::Delta),
+        col("value", T::I64, E::Trial),
+        opt("last", T::I64, E::Trial),
+        opt("max", T::I64, E::Trial),
+    ];
 }
 
 impl Table {
     /// All tables, in the order segments list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Samples,
         Self::Profiles,
         Self::Series,
@@ -238,7 +269,13 @@ impl Table {
         Self::Strings,
         Self::LabelSets,
         Self::Dictionaries,
+        Self::Windows,
+        Self::Rollups1h,
+        Self::Rollups1d,
     ];
+
+    /// The tables of roll-ups: a segment has all, some or none of them.
+    pub const ROLLUPS: [Self; 3] = [Self::Windows, Self::Rollups1h, Self::Rollups1d];
 
     /// The table's name: its folder in a bucket and its name in SQL.
     pub fn as_str(self) -> &'static str {
@@ -255,7 +292,15 @@ impl Table {
             Self::Strings => "strings",
             Self::LabelSets => "label_sets",
             Self::Dictionaries => "dictionaries",
+            Self::Windows => "windows",
+            Self::Rollups1h => "rollups_1h",
+            Self::Rollups1d => "rollups_1d",
         }
+    }
+
+    /// Whether a segment may be without the table: its rows are rolled up only, were never rolled up, or have expired.
+    pub fn may_be_absent(self) -> bool {
+        matches!(self, Self::Samples | Self::Profiles) || Self::ROLLUPS.contains(&self)
     }
 
     /// The table called `name`, if there is one.
@@ -284,6 +329,8 @@ impl Table {
             Self::Strings => &["string_id"],
             Self::LabelSets => &["label_set_id"],
             Self::Dictionaries => &["dictionary_id"],
+            Self::Windows => &["window_id"],
+            Self::Rollups1h | Self::Rollups1d => &["series_id", "window_id", "stack_id"],
         }
     }
 
@@ -305,6 +352,8 @@ impl Table {
             Self::Strings => columns::STRINGS,
             Self::LabelSets => columns::LABEL_SETS,
             Self::Dictionaries => columns::DICTIONARIES,
+            Self::Windows => columns::WINDOWS,
+            Self::Rollups1h | Self::Rollups1d => columns::ROLLUPS,
         }
     }
 }

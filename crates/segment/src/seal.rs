@@ -1,6 +1,6 @@
 //! Writes the tables of a segment as Parquet files.
 //!
-//! Encodings come from the table of columns in the schema; only `samples.value` is tried both ways, since counts are
+//! Encodings come from the table of columns in the schema; only values are tried both ways, since counts are
 //! smaller split into bytes and gauges that repeat are smaller as they are. Files carry a page index and no bloom filters.
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct SealedTable {
 /// A whole segment, ready to be stored.
 #[derive(Clone, Debug)]
 pub struct SealedSegment {
-    /// All tables, in the order of [`Table::ALL`].
+    /// Its tables, in the order of [`Table::ALL`].
     pub tables: Vec<SealedTable>,
     /// What the segment says of itself.
     pub meta: SegmentMeta,
@@ -69,7 +69,7 @@ impl SealedSegment {
 pub fn seal(mut tables: SegmentTables, options: &SegmentOptions) -> Result<SealedSegment> {
     let mut sealed = Vec::with_capacity(Table::ALL.len());
     for table in Table::ALL {
-        let batches = tables.take(table);
+        let Some(batches) = tables.take(table) else { continue };
         let refused =
             |wrong: ParquetError| Error::internal("a table is not written").with("table", table).because(wrong);
         sealed.push(seal_table(table, batches, options).map_err(refused)?);
@@ -138,6 +138,8 @@ fn properties(
         Table::CallSites => options.page_rows * 2,
         // A service has a few hundred profiles and a few thousand symbols, next to tens of thousands of call sites.
         Table::Profiles => options.page_rows / 8,
+        // A window has thousands of stacks.
+        Table::Rollups1h | Table::Rollups1d => options.page_rows,
         _ => options.page_rows / 2,
     };
     let metadata = vec![
@@ -202,6 +204,7 @@ fn statistics(table: Table, column: usize) -> EnabledStatistics {
     match table {
         Table::Samples if name != "value" => EnabledStatistics::Page,
         Table::Profiles if matches!(name, "profile" | "series_id" | "time_unix_nano") => EnabledStatistics::Page,
+        Table::Rollups1h | Table::Rollups1d if name == "stack_id" => EnabledStatistics::Chunk,
         _ if table.sorted_by().contains(&name) => EnabledStatistics::Page,
         _ => EnabledStatistics::Chunk,
     }

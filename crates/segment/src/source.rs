@@ -23,6 +23,9 @@ pub trait TableSource: Send + Sync {
     /// A reader of `table`. Its `get_metadata` is called once per table with a policy that wants the page index; it
     /// should know the length of the footer and fetch it with one request.
     async fn reader(&self, table: Table) -> Result<Box<dyn AsyncFileReader>>;
+
+    /// Whether the segment has `table`.
+    fn has(&self, table: Table) -> bool;
 }
 
 /// The tables of a segment in memory.
@@ -50,6 +53,10 @@ impl TableSource for MemorySource {
             Some((_, bytes)) => Ok(Box::new(MemoryFile(bytes.clone()))),
             None => Err(Error::not_found("the segment has no such table").with("table", table)),
         }
+    }
+
+    fn has(&self, table: Table) -> bool {
+        self.tables.iter().any(|(found, _)| *found == table)
     }
 }
 

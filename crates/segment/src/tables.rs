@@ -2,12 +2,14 @@
 
 use arrow::array::RecordBatch;
 
+use crate::resolution::RollUps;
 use crate::schema::Table;
 
 /// The tables of one segment as record batches of [`Table::schema`]; what a head shows to SQL and what gets sealed.
 #[derive(Clone, Debug)]
 pub struct SegmentTables {
-    batches: Vec<Vec<RecordBatch>>,
+    /// `None` for a table that the segment does not have.
+    batches: Vec<Option<Vec<RecordBatch>>>,
     /// What the segment says of itself.
     pub meta: SegmentMeta,
 }
@@ -47,33 +49,47 @@ pub struct SegmentOptions {
     pub page_rows: usize,
     /// Rows of a record batch of [`SegmentTables`].
     pub batch_rows: usize,
+    /// Which roll-ups are built.
+    pub rollups: RollUps,
 }
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self { row_group_rows: 1 << 20, sample_page_rows: 8192, page_rows: 4096, batch_rows: 65_536 }
+        Self {
+            row_group_rows: 1 << 20,
+            sample_page_rows: 8192,
+            page_rows: 4096,
+            batch_rows: 65_536,
+            rollups: RollUps::None,
+        }
     }
 }
 
 impl SegmentOptions {
     /// Row groups, pages and batches of a few rows, so that tests meet every boundary.
     pub fn tiny() -> Self {
-        Self { row_group_rows: 16, sample_page_rows: 4, page_rows: 16, batch_rows: 8 }
+        Self { row_group_rows: 16, sample_page_rows: 4, page_rows: 16, batch_rows: 8, rollups: RollUps::None }
     }
 }
 
 impl SegmentTables {
     pub(crate) fn new(meta: SegmentMeta) -> Self {
-        Self { batches: vec![Vec::new(); Table::ALL.len()], meta }
+        let empty = |table: Table| (!Table::ROLLUPS.contains(&table)).then(Vec::new);
+        Self { batches: Table::ALL.map(empty).to_vec(), meta }
     }
 
     pub(crate) fn set(&mut self, table: Table, batches: Vec<RecordBatch>) {
-        self.batches[table.index()] = batches;
+        self.batches[table.index()] = Some(batches);
+    }
+
+    /// Whether the segment has `table`, be it empty.
+    pub fn has(&self, table: Table) -> bool {
+        self.batches[table.index()].is_some()
     }
 
     /// The rows of `table`; no batch where there is none.
     pub fn batches(&self, table: Table) -> &[RecordBatch] {
-        &self.batches[table.index()]
+        self.batches[table.index()].as_deref().unwrap_or_default()
     }
 
     /// How many rows `table` has.
@@ -83,10 +99,10 @@ impl SegmentTables {
 
     /// Bytes the batches take in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.batches.iter().flatten().map(RecordBatch::get_array_memory_size).sum()
+        self.batches.iter().flatten().flatten().map(RecordBatch::get_array_memory_size).sum()
     }
 
-    pub(crate) fn take(&mut self, table: Table) -> Vec<RecordBatch> {
-        std::mem::take(&mut self.batches[table.index()])
+    pub(crate) fn take(&mut self, table: Table) -> Option<Vec<RecordBatch>> {
+        self.batches[table.index()].take()
     }
 }

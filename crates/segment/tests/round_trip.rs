@@ -3,17 +3,15 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use flamestore_calltree::SealedDictionary;
 use flamestore_model::{NONE, Result, Selector, TimeRange};
 use flamestore_segment::{
-    MemorySource, ProfileInput, ProfileRow, ScanReport, SegmentInput, SegmentOptions, SegmentReader, Table, all_labels,
+    MemorySource, ProfileInput, ProfileRow, ReadFrom, ScanReport, SegmentInput, SegmentOptions, SegmentReader, Table,
     build_tables, read_everything,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
-use support::{Stored, example, input, profiles, reader, sealed, stack, tables};
+use support::{Stored, example, expected_sums, input, merged_sums, options, profiles, reader, sealed, stack, tables};
 
 type Rows = Vec<(Vec<u32>, i64, u32)>;
 
@@ -76,7 +74,7 @@ fn a_segment_is_read_back_as_written() {
 
 #[test]
 fn the_tables_follow_their_schemas() {
-    let tables = build_tables(input(&example()), &SegmentOptions::tiny()).unwrap();
+    let tables = build_tables(input(&example()), &options()).unwrap();
     for table in Table::ALL {
         assert_eq!(Table::from_name(table.as_str()), Some(table));
         assert!(tables.rows(table) > 0, "{table}");
@@ -114,42 +112,6 @@ fn the_footer_bytes_hold_indexes_and_footer() {
     }
 }
 
-/// Sums by stack of locations, without zeros.
-type Sums = BTreeMap<(String, Vec<u32>), i64>;
-
-fn expected_sums(given: &SegmentInput, selector: &Selector, range: &TimeRange) -> Sums {
-    let mut sums = Sums::new();
-    for dictionary in &given.dictionaries {
-        for series in &dictionary.series {
-            let labels = all_labels(&series.labels, &series.profile_type, &dictionary.service_name);
-            if !selector.matches(|name| labels.get(name).unwrap_or_default()) {
-                continue;
-            }
-            for profile in series.profiles.iter().filter(|profile| range.contains(profile.meta.time_unix_nano)) {
-                for (id, value) in profile.stacks.iter().zip(&profile.values) {
-                    let key = (dictionary.service_name.clone(), stack(&dictionary.sealed, *id));
-                    let sum = sums.entry(key).or_default();
-                    *sum = sum.wrapping_add(*value);
-                }
-            }
-        }
-    }
-    sums.retain(|_, sum| *sum != 0);
-    sums
-}
-
-async fn merged_sums(reader: &SegmentReader, selector: &Selector, range: &TimeRange) -> Result<Sums> {
-    let mut report = ScanReport::default();
-    let mut sums = Sums::new();
-    for selection in reader.select(selector, range, &mut report).await? {
-        let service = selection.entry.service_name.clone();
-        let tree = reader.merge_dictionary(&selection, &mut report).await?;
-        let nodes = (0..).zip(&tree.values[0]).filter(|(_, value)| **value != 0);
-        sums.extend(nodes.map(|(node, value)| ((service.clone(), tree.tree.stack(node)), *value)));
-    }
-    Ok(sums)
-}
-
 fn check_selector(stored: &[Stored], text: &str, range: &TimeRange) {
     let selector: Selector = text.parse().unwrap();
     let (given, reader) = (input(stored), reader(&sealed(stored)));
@@ -159,7 +121,7 @@ fn check_selector(stored: &[Stored], text: &str, range: &TimeRange) {
         let fits = selector.matches(|name| labels.get(name).unwrap_or_default());
         assert_eq!(selected.contains(series.series_id), fits, "{text} {labels}");
     }
-    let sums = block_on(merged_sums(&reader, &selector, range)).unwrap();
+    let sums = block_on(merged_sums(&reader, &selector, range, ReadFrom::Samples)).unwrap();
     assert_eq!(sums, expected_sums(&given, &selector, range), "{text} {range}");
 }
 

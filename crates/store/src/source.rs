@@ -50,6 +50,10 @@ impl TableSource for BucketSource {
             footer_bytes: found.footer_bytes,
         }))
     }
+
+    fn has(&self, table: Table) -> bool {
+        self.entry.table(table).is_some()
+    }
 }
 
 impl ObjectReader {

@@ -79,7 +79,7 @@ async fn merge_dictionary(
         Source::Segment(stored) => {
             let entry = entry_of(&stored.reader, dictionary_id).await?;
             budget.grow(dictionary_bytes(&entry))?;
-            let selection = DictionarySelection { entry, profiles };
+            let selection = DictionarySelection { entry, profiles, windows: Vec::new() };
             stored.reader.merge_dictionary(&selection, &mut scan).await?
         }
         Source::Head(view) => {

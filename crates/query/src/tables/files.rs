@@ -72,6 +72,7 @@ impl FilesTable {
             let decision = by_manifest(&facts, &everything, range);
             let opened = match decision {
                 Prune::Skip(_) => Ok(None),
+                Prune::Keep(_) if self.table.may_be_absent() && entry.table(self.table).is_none() => Ok(None),
                 Prune::Keep(_) => self.open(stored).await.map(Some),
             };
             match opened {

@@ -6,6 +6,7 @@
 
 mod dictionary;
 mod postings;
+mod rollups;
 mod samples;
 mod series;
 

@@ -1,4 +1,4 @@
-//! The tables `samples` and `profiles`.
+//! The tables `samples` and `profiles`, and the profiles of each series in order of time for roll-ups.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use arrow::array::{
 };
 use flamestore_model::{Error, NONE, Result, Temporality};
 
+use super::rollups::{RollUpBuilder, RolledProfile};
 use super::{Numbered, PlannedSeries, batch, id32, too_many};
 use crate::input::{ProfileInput, ProfileMeta};
 use crate::rows::Span;
@@ -30,27 +31,39 @@ pub(super) fn build(
 ) -> Result<Vec<LaidSeries>> {
     let mut samples = SampleColumns::default();
     let mut profiles = ProfileColumns::default();
+    let mut rollups = RollUpBuilder::new(options);
     let mut laid = Vec::with_capacity(series.len());
     for (series_id, series) in (0..).zip(series) {
         let numbered = &dictionaries[series.dictionary_id as usize];
         let mut inputs = std::mem::take(&mut series.input.profiles);
         inputs.sort_by_key(|profile| (profile.meta.time_unix_nano, profile.meta.id));
         let duration = inputs.iter().map(|profile| profile.meta.duration_nano).max().unwrap_or(0);
+        let temporality = series.input.profile_type.temporality(duration);
         laid.push(LaidSeries {
             profiles: Span { first: id32(profiles.rows())?, count: id32(inputs.len())? },
             time_min: inputs.first().map_or(0, |profile| profile.meta.time_unix_nano),
             time_max: inputs.last().map_or(0, |profile| profile.meta.time_unix_nano),
-            temporality: series.input.profile_type.temporality(duration),
+            temporality,
         });
+        rollups.begin_series(series_id, numbered.entry.stacks, temporality == Temporality::Instant)?;
         for input in inputs {
             let row = profiles.push(series_id, numbered, &input, samples.rows_before + samples.rows() as u64)?;
+            let start = samples.rows();
             samples.push(series_id, row, numbered, &input);
+            rollups.push(&RolledProfile {
+                time_unix_nano: input.meta.time_unix_nano,
+                unit: row.1,
+                total: profiles.total(row.0),
+                stacks: &samples.stacks[start..],
+                values: &samples.values[start..],
+            })?;
             if samples.rows() >= options.batch_rows {
                 samples.flush()?;
             }
         }
     }
     samples.flush()?;
+    rollups.finish(options, tables)?;
     tables.set(Table::Samples, samples.batches);
     tables.set(Table::Profiles, profiles.finish(options)?);
     Ok(laid)
@@ -131,7 +144,7 @@ impl ProfileColumns {
     /// Adds a profile; its row and its unit.
     fn push(&mut self, series: u32, numbered: &Numbered, input: &ProfileInput, row_start: u64) -> Result<(u32, i64)> {
         let row = u32::try_from(self.rows()).ok().filter(|row| *row < NONE).ok_or_else(too_many)?;
-        let unit = unit_of(&input.values);
+        let unit = unit_of(input.values.iter().copied());
         self.series.push(series);
         self.units.push(unit);
         self.totals.push(input.values.iter().fold(0, |sum: i64, value| sum.wrapping_add(*value)));
@@ -141,6 +154,10 @@ impl ProfileColumns {
         self.main_mappings.push((mapping != NONE).then(|| numbered.entry.mappings.first + mapping));
         self.metas.push(input.meta.clone());
         Ok((row, unit))
+    }
+
+    fn total(&self, row: u32) -> i64 {
+        self.totals[row as usize]
     }
 
     fn finish(self, options: &SegmentOptions) -> Result<Vec<RecordBatch>> {
@@ -192,7 +209,7 @@ fn comments(metas: &[ProfileMeta]) -> ArrayRef {
 }
 
 /// What all values are multiples of: their greatest common divisor, at least 1.
-fn unit_of(values: &[i64]) -> i64 {
+pub(super) fn unit_of(values: impl IntoIterator<Item = i64>) -> i64 {
     let mut unit = 0_u64;
     for value in values {
         unit = gcd(value.unsigned_abs(), unit);
@@ -224,7 +241,7 @@ mod tests {
             (vec![i64::MIN, 6], 2),
             (vec![10_000_000, 30_000_000], 10_000_000),
         ] {
-            assert_eq!(unit_of(&values), unit, "{values:?}");
+            assert_eq!(unit_of(values.iter().copied()), unit, "{values:?}");
         }
     }
 }

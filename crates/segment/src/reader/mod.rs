@@ -1,11 +1,12 @@
 //! Reads one segment.
 //!
 //! ```text
-//! selector ─▶ postings ─▶ series ─▶ profiles ─▶ row ranges of samples ─▶ dense sums by stack ─▶ leaves ─▶ ValueTree
+//! selector ─▶ postings ─▶ series ─▶ windows ─▶ row ranges of roll-ups ┐
+//!                            │    └▶ profiles ─▶ row ranges of samples ─┴▶ dense sums by stack ─▶ leaves ─▶ ValueTree
 //!                            └▶ dictionary: rows of one service in seven tables ──────────────────┘
 //! ```
 //!
-//! Kept once read: footers with page indexes, `dictionaries`, `series`, `postings`. Dictionaries are kept in a cache
+//! Kept once read: footers with page indexes, `dictionaries`, `series`, `postings`, `windows`. Dictionaries are kept in a cache
 //! bounded by bytes. A merge holds one dictionary and one sum per stack of it.
 
 mod cache;
@@ -15,6 +16,8 @@ mod profiles;
 mod samples;
 mod symbols;
 mod verify;
+mod verify_rollups;
+mod windows;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,10 +32,11 @@ pub use verify::read_everything;
 
 use crate::scan::{Kept, TableFile, scan};
 use crate::{
-    DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ScanReport, SeriesTable, Table,
-    TableSource,
+    Cover, DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ReadFrom, Resolution,
+    ScanReport, SeriesTable, Table, TableSource, WindowRow, WindowTable, cover,
 };
 use postings::Postings;
+use samples::Run;
 
 /// Bytes of dictionaries a reader keeps when it shares no cache.
 const CACHE_BYTES_MAX: usize = 16 << 20;
@@ -47,6 +51,7 @@ pub struct SegmentReader {
     dictionaries: Kept<Vec<DictionaryEntry>>,
     series: Kept<SeriesTable>,
     postings: Kept<Postings>,
+    windows: Kept<WindowTable>,
     cache: Arc<DictionaryCache>,
     cache_key: u64,
 }
@@ -65,6 +70,7 @@ impl SegmentReader {
             dictionaries: Kept::default(),
             series: Kept::default(),
             postings: Kept::default(),
+            windows: Kept::default(),
             cache_key: cache.reader_key(),
             cache,
         }
@@ -89,6 +95,14 @@ impl SegmentReader {
     /// As all reads.
     pub async fn series(&self) -> Result<Arc<SeriesTable>> {
         self.series.get(lists::series(self)).await
+    }
+
+    /// The windows of the segment's roll-ups; empty for a segment without.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn windows(&self) -> Result<Arc<WindowTable>> {
+        self.windows.get(windows::load(self)).await
     }
 
     async fn postings(&self) -> Result<Arc<Postings>> {
@@ -123,6 +137,30 @@ impl SegmentReader {
         report: &mut ScanReport,
     ) -> Result<Vec<ProfileRow>> {
         profiles::select(self, series, Some(range), report).await
+    }
+
+    /// The profiles of parts, ranges of time of one series each, in order of series.
+    pub(crate) async fn profiles_of(
+        &self,
+        parts: &[(u32, TimeRange)],
+        report: &mut ScanReport,
+    ) -> Result<Vec<ProfileRow>> {
+        profiles::select_parts(self, parts, report).await
+    }
+
+    /// What stands for the profiles of `series` taken within `range`: the widest windows of roll-ups that fit, and profiles
+    /// for the rest.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn cover(
+        &self,
+        series: &RoaringBitmap,
+        range: &TimeRange,
+        from: ReadFrom,
+        report: &mut ScanReport,
+    ) -> Result<Cover> {
+        cover::cover(self, series, range, from, report).await
     }
 
     /// All that the profiles say of themselves, in the order given.
@@ -173,7 +211,29 @@ impl SegmentReader {
         acc: &mut [i64],
         report: &mut ScanReport,
     ) -> Result<()> {
-        samples::accumulate(self, profiles, stack_base, acc, report).await
+        let runs = profiles.iter().map(Run::from).collect();
+        samples::accumulate(self, Table::Samples, "value", runs, (stack_base, acc), report).await
+    }
+
+    /// Adds the sums of `windows` into `acc`, indexed by stack id minus `stack_base`. Sums wrap.
+    ///
+    /// # Errors
+    /// As all reads; `Corrupt` when a stack lies outside of `acc`.
+    pub async fn accumulate_windows(
+        &self,
+        windows: &[WindowRow],
+        stack_base: u32,
+        acc: &mut [i64],
+        report: &mut ScanReport,
+    ) -> Result<()> {
+        for resolution in Resolution::ALL {
+            let of = windows.iter().filter(|window| window.resolution == resolution);
+            let runs: Vec<Run> = of.map(Run::from).collect();
+            if !runs.is_empty() {
+                samples::accumulate(self, resolution.table(), "value", runs, (stack_base, acc), report).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The samples of `profiles`, which are all of dictionary `entry`, in the order given.
@@ -189,7 +249,7 @@ impl SegmentReader {
         samples::read(self, entry, profiles, report).await
     }
 
-    /// The profiles that `selector` and `range` ask for, by dictionary: what [`Self::merge_dictionary`] takes.
+    /// What `selector` and `range` ask for, by dictionary: what [`Self::merge_dictionary`] takes.
     ///
     /// # Errors
     /// As all reads.
@@ -199,21 +259,41 @@ impl SegmentReader {
         range: &TimeRange,
         report: &mut ScanReport,
     ) -> Result<Vec<DictionarySelection>> {
-        let selected = self.select_series(selector).await?;
-        let profiles = self.profiles(&selected, range, report).await?;
-        let (series, entries) = (self.series().await?, self.dictionaries().await?);
-        let mut by_dictionary: Vec<Vec<ProfileRow>> = vec![Vec::new(); entries.len()];
-        for profile in profiles {
-            let dictionary = series.get(profile.series_id).map_or(0, |series| series.dictionary_id);
-            by_dictionary[dictionary as usize].push(profile);
-        }
-        let selection =
-            |(entry, profiles): (&DictionaryEntry, _)| DictionarySelection { entry: entry.clone(), profiles };
-        let selected = entries.iter().zip(by_dictionary).filter(|(_, profiles)| !profiles.is_empty());
-        Ok(selected.map(selection).collect())
+        self.select_from(selector, range, ReadFrom::Widest, report).await
     }
 
-    /// The merge of the profiles of one dictionary: one column of self values, without nodes of no value.
+    /// The same, answered from what `from` allows.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn select_from(
+        &self,
+        selector: &Selector,
+        range: &TimeRange,
+        from: ReadFrom,
+        report: &mut ScanReport,
+    ) -> Result<Vec<DictionarySelection>> {
+        let selected = self.select_series(selector).await?;
+        let cover = self.cover(&selected, range, from, report).await?;
+        let (series, entries) = (self.series().await?, self.dictionaries().await?);
+        let select = |entry: &DictionaryEntry| DictionarySelection {
+            entry: entry.clone(),
+            profiles: Vec::new(),
+            windows: Vec::new(),
+        };
+        let mut selections: Vec<DictionarySelection> = entries.iter().map(select).collect();
+        let dictionary = |id: u32| series.get(id).map_or(0, |series| series.dictionary_id as usize);
+        for profile in cover.profiles {
+            selections[dictionary(profile.series_id)].profiles.push(profile);
+        }
+        for window in cover.windows {
+            selections[dictionary(window.series_id)].windows.push(window);
+        }
+        selections.retain(|selection| !selection.profiles.is_empty() || !selection.windows.is_empty());
+        Ok(selections)
+    }
+
+    /// The merge of what is selected of one dictionary: one column of self values, without nodes of no value.
     ///
     /// # Errors
     /// As all reads.
@@ -222,9 +302,12 @@ impl SegmentReader {
         selection: &DictionarySelection,
         report: &mut ScanReport,
     ) -> Result<ValueTree> {
-        let DictionarySelection { entry, profiles } = selection;
+        let DictionarySelection { entry, profiles, windows } = selection;
         let mut sums = vec![0; bounded(self, Table::Stacks, entry.stacks.rows()).await?];
-        self.accumulate(profiles, entry.stacks.first, &mut sums, report).await?;
+        if !profiles.is_empty() {
+            self.accumulate(profiles, entry.stacks.first, &mut sums, report).await?;
+        }
+        self.accumulate_windows(windows, entry.stacks.first, &mut sums, report).await?;
         let sealed = self.load_dictionary(entry.dictionary_id, report).await?;
         Ok(ValueTree::from_stacks(Arc::clone(&sealed.dictionary), &sealed.tree, &sealed.leaves, &[&sums]))
     }
@@ -244,6 +327,11 @@ impl SegmentReader {
             trees.push(self.merge_dictionary(&selection, report).await?);
         }
         Ok(trees)
+    }
+
+    /// Whether the segment has `table`.
+    pub fn has(&self, table: Table) -> bool {
+        self.source.has(table)
     }
 
     async fn file(&self, table: Table) -> Result<Arc<TableFile>> {

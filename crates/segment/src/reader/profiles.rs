@@ -36,18 +36,53 @@ pub(super) async fn select(
     report: &mut ScanReport,
 ) -> Result<Vec<ProfileRow>> {
     let overlaps = |min: i64, max: i64| range.is_none_or(|range| range.overlaps(min, max));
+    let inside = |profile: &ProfileRow| range.is_none_or(|range| range.contains(profile.time_unix_nano));
+    read_series(reader, series.iter(), overlaps, inside, report).await
+}
+
+/// The profiles of parts: ranges of time of one series each, in order of series.
+pub(super) async fn select_parts(
+    reader: &SegmentReader,
+    parts: &[(u32, TimeRange)],
+    report: &mut ScanReport,
+) -> Result<Vec<ProfileRow>> {
+    let mut ranges: Vec<TimeRange> = Vec::new();
+    let mut sorted: Vec<TimeRange> = parts.iter().map(|(_, range)| *range).collect();
+    sorted.sort_by_key(|range| range.start);
+    for range in sorted {
+        match ranges.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => ranges.push(range),
+        }
+    }
+    let overlaps = |min: i64, max: i64| ranges.iter().any(|range| range.overlaps(min, max));
+    let inside = |profile: &ProfileRow| {
+        let first = parts.partition_point(|(series, _)| *series < profile.series_id);
+        let mut own = parts[first..].iter().take_while(|(series, _)| *series == profile.series_id);
+        own.any(|(_, range)| range.contains(profile.time_unix_nano))
+    };
+    let mut series: Vec<u32> = parts.iter().map(|(series, _)| *series).collect();
+    series.dedup();
+    read_series(reader, series.into_iter(), overlaps, inside, report).await
+}
+
+/// The profiles of `series` that are `inside`, without the pages whose times do not overlap.
+async fn read_series(
+    reader: &SegmentReader,
+    series: impl Iterator<Item = u32>,
+    overlaps: impl Fn(i64, i64) -> bool,
+    inside: impl Fn(&ProfileRow) -> bool + Send + Sync,
+    report: &mut ScanReport,
+) -> Result<Vec<ProfileRow>> {
     let table = reader.series().await?;
     let file = reader.file(Table::Profiles).await?;
-    let selected = series.iter().filter_map(|id| table.get(id));
-    let inside = selected.filter(|series| series.profiles.count > 0 && overlaps(series.time_min, series.time_max));
-    let rows = joined(inside.map(|series| series.profiles.rows()))?;
+    let selected = series.filter_map(|id| table.get(id));
+    let possible = selected.filter(|series| series.profiles.count > 0 && overlaps(series.time_min, series.time_max));
+    let rows = joined(possible.map(|series| series.profiles.rows()))?;
     let rows = file.prune("time_unix_nano", rows, overlaps);
     let mut profiles = Vec::new();
     let mut each = |batch: &RecordBatch| {
-        let found = read_rows(batch, &table)?;
-        profiles.extend(
-            found.into_iter().filter(|profile| range.is_none_or(|range| range.contains(profile.time_unix_nano))),
-        );
+        profiles.extend(read_rows(batch, &table)?.into_iter().filter(&inside));
         Ok(())
     };
     reader.scan(Table::Profiles, &ROW_COLUMNS, &rows, report, &mut each).await?;

@@ -1,52 +1,58 @@
-//! The table `samples`: the hot path.
+//! The tables `samples` and `rollups_*`: the hot path.
 //!
-//! A profile is a run of rows, so a scan over ascending profiles decodes a few long ranges of rows, and each decoded
-//! batch is a sequence of runs with one unit each.
+//! A profile, and a window of a roll-up, is a run of rows, so a scan over ascending ones decodes a few long ranges of rows,
+//! and each decoded batch is a sequence of runs with one unit each.
+
+use std::ops::Range;
 
 use arrow::array::{Array, Int64Array, RecordBatch, UInt32Array};
 use flamestore_model::{NONE, Result};
 
 use super::SegmentReader;
 use crate::ScanReport;
-use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples};
+use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples, WindowRow};
 use crate::scan::{column, corrupt, join_ranges};
 use crate::schema::Table;
 
+/// Adds the rows of `runs`, in column `value` of `table`, into `acc`.
 pub(super) async fn accumulate(
     reader: &SegmentReader,
-    profiles: &[ProfileRow],
-    stack_base: u32,
-    acc: &mut [i64],
+    table: Table,
+    value: &str,
+    runs: Vec<Run>,
+    target: (u32, &mut [i64]),
     report: &mut ScanReport,
 ) -> Result<()> {
-    let runs = Runs::new(profiles)?;
+    let (stack_base, acc) = target;
+    let runs = Runs::new(table, runs)?;
     let ranges = runs.ranges()?;
     let mut cursor = Cursor::default();
     let mut each = |batch: &RecordBatch| {
-        let stacks = column::<UInt32Array>(Table::Samples, batch, "stack_id")?.values();
-        let values = column::<Int64Array>(Table::Samples, batch, "value")?.values();
-        cursor.split(&runs, batch.num_rows(), |profile, rows| {
-            add(acc, stack_base, &stacks[rows.clone()], &values[rows], profile.unit)
+        let stacks = column::<UInt32Array>(table, batch, "stack_id")?.values();
+        let values = column::<Int64Array>(table, batch, value)?.values();
+        cursor.split(&runs, batch.num_rows(), |_, unit, rows| {
+            add(table, (stack_base, acc), &stacks[rows.clone()], &values[rows], unit)
         })
     };
-    reader.scan(Table::Samples, &["stack_id", "value"], &ranges, report, &mut each).await?;
+    reader.scan(table, &["stack_id", value], &ranges, report, &mut each).await?;
     cursor.finish(&runs)
 }
 
 /// The inner loop: one bounds check, one multiplication and one addition a row.
-fn add(acc: &mut [i64], base: u32, stacks: &[u32], values: &[i64], unit: i64) -> Result<()> {
+fn add(table: Table, target: (u32, &mut [i64]), stacks: &[u32], values: &[i64], unit: i64) -> Result<()> {
+    let (base, acc) = target;
     for (&stack, &value) in stacks.iter().zip(values) {
         match acc.get_mut(stack.wrapping_sub(base) as usize) {
             Some(sum) => *sum = sum.wrapping_add(value.wrapping_mul(unit)),
-            None => return Err(foreign("stack", stack, base, acc.len())),
+            None => return Err(foreign(table, "stack", stack, base, acc.len())),
         }
     }
     Ok(())
 }
 
 #[cold]
-fn foreign(what: &str, id: u32, base: u32, count: usize) -> flamestore_model::Error {
-    corrupt(Table::Samples, format!("a {what} is not in the dictionary"))
+fn foreign(table: Table, what: &str, id: u32, base: u32, count: usize) -> flamestore_model::Error {
+    corrupt(table, format!("a {what} is not in the dictionary"))
         .with("expected", format!("{base}..{}", u64::from(base) + count as u64))
         .with("found", id)
 }
@@ -57,7 +63,7 @@ pub(super) async fn read(
     profiles: &[ProfileRow],
     report: &mut ScanReport,
 ) -> Result<Vec<ProfileSamples>> {
-    let runs = Runs::new(profiles)?;
+    let runs = Runs::new(Table::Samples, profiles.iter().map(Run::from).collect())?;
     let ranges = runs.ranges()?;
     let mut cursor = Cursor::default();
     let mut read: Vec<ProfileSamples> = vec![ProfileSamples::default(); profiles.len()];
@@ -65,11 +71,11 @@ pub(super) async fn read(
         let stacks = column::<UInt32Array>(Table::Samples, batch, "stack_id")?.values();
         let values = column::<Int64Array>(Table::Samples, batch, "value")?.values();
         let label_sets = batch.column_by_name("label_set_id").and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
-        cursor.split_indexed(&runs, batch.num_rows(), |index, profile, rows| {
+        cursor.split(&runs, batch.num_rows(), |index, unit, rows| {
             let samples = &mut read[index];
             for row in rows {
                 samples.stacks.push(local("stack", stacks[row], entry.stacks.first, entry.stacks.count)?);
-                samples.values.push(values[row].wrapping_mul(profile.unit));
+                samples.values.push(values[row].wrapping_mul(unit));
                 let set = label_sets.filter(|sets| !sets.is_null(row)).map(|sets| sets.value(row));
                 push_label_set(samples, set, entry)?;
             }
@@ -95,29 +101,52 @@ fn push_label_set(samples: &mut ProfileSamples, set: Option<u32>, entry: &Dictio
 
 fn local(what: &str, id: u32, first: u32, count: u32) -> Result<u32> {
     let local = id.checked_sub(first).filter(|local| *local < count);
-    local.ok_or_else(|| foreign(what, id, first, count as usize))
+    local.ok_or_else(|| foreign(Table::Samples, what, id, first, count as usize))
 }
 
-/// Profiles in order of their rows, with their place in the list asked for.
-struct Runs(Vec<(usize, ProfileRow)>);
+/// Consecutive rows of one unit: a profile of `samples`, or a window of a roll-up.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    row_start: u64,
+    row_count: u32,
+    unit: i64,
+}
+
+impl From<&ProfileRow> for Run {
+    fn from(profile: &ProfileRow) -> Self {
+        Self { row_start: profile.row_start, row_count: profile.row_count, unit: profile.unit }
+    }
+}
+
+impl From<&WindowRow> for Run {
+    fn from(window: &WindowRow) -> Self {
+        Self { row_start: window.row_start, row_count: window.row_count, unit: window.unit }
+    }
+}
+
+/// Runs in order of their rows, with their place in the list asked for.
+struct Runs {
+    table: Table,
+    runs: Vec<(usize, Run)>,
+}
 
 impl Runs {
-    fn new(profiles: &[ProfileRow]) -> Result<Self> {
-        let mut runs: Vec<_> =
-            profiles.iter().copied().enumerate().filter(|(_, profile)| profile.row_count > 0).collect();
-        if !runs.is_sorted_by_key(|(_, profile)| profile.row_start) {
-            runs.sort_by_key(|(_, profile)| profile.row_start);
+    fn new(table: Table, runs: Vec<Run>) -> Result<Self> {
+        let mut runs: Vec<_> = runs.into_iter().enumerate().filter(|(_, run)| run.row_count > 0).collect();
+        if !runs.is_sorted_by_key(|(_, run)| run.row_start) {
+            runs.sort_by_key(|(_, run)| run.row_start);
         }
-        let overflow = |profile: &ProfileRow| profile.row_start.checked_add(u64::from(profile.row_count)).is_none();
-        match runs.iter().any(|(_, profile)| overflow(profile)) {
-            true => Err(corrupt(Table::Profiles, "a profile has rows past the end of samples")),
-            false => Ok(Self(runs)),
+        let overflow = |run: &Run| run.row_start.checked_add(u64::from(run.row_count)).is_none();
+        match runs.iter().any(|(_, run)| overflow(run)) {
+            true => Err(corrupt(table, "rows past the end of the table are referred to")),
+            false => Ok(Self { table, runs }),
         }
     }
 
-    fn ranges(&self) -> Result<Vec<std::ops::Range<u64>>> {
-        let joined = join_ranges(self.0.iter().map(|(_, profile)| profile.rows()));
-        joined.ok_or_else(|| corrupt(Table::Profiles, "the rows of two profiles overlap"))
+    fn ranges(&self) -> Result<Vec<Range<u64>>> {
+        let rows = |run: &Run| run.row_start..run.row_start + u64::from(run.row_count);
+        let joined = join_ranges(self.runs.iter().map(|(_, run)| rows(run)));
+        joined.ok_or_else(|| corrupt(self.table, "rows are referred to twice"))
     }
 }
 
@@ -129,38 +158,29 @@ struct Cursor {
 }
 
 impl Cursor {
+    /// Makes sure that all runs were seen whole.
+    fn finish(&self, runs: &Runs) -> Result<()> {
+        match self.run == runs.runs.len() {
+            true => Ok(()),
+            false => Err(corrupt(runs.table, "fewer rows were decoded than asked for")),
+        }
+    }
+
+    /// Splits the next `rows` decoded rows into runs: their place in the list, their unit, their rows.
     fn split(
         &mut self,
         runs: &Runs,
         rows: usize,
-        mut each: impl FnMut(&ProfileRow, std::ops::Range<usize>) -> Result<()>,
-    ) -> Result<()> {
-        self.split_indexed(runs, rows, |_, profile, rows| each(profile, rows))
-    }
-
-    /// Makes sure that all runs were seen whole.
-    fn finish(&self, runs: &Runs) -> Result<()> {
-        match self.run == runs.0.len() {
-            true => Ok(()),
-            false => Err(corrupt(Table::Samples, "fewer rows were decoded than asked for")),
-        }
-    }
-
-    /// Splits the next `rows` decoded rows into runs.
-    fn split_indexed(
-        &mut self,
-        runs: &Runs,
-        rows: usize,
-        mut each: impl FnMut(usize, &ProfileRow, std::ops::Range<usize>) -> Result<()>,
+        mut each: impl FnMut(usize, i64, Range<usize>) -> Result<()>,
     ) -> Result<()> {
         let mut at = 0;
         while at < rows {
-            let Some((index, profile)) = runs.0.get(self.run) else {
-                return Err(corrupt(Table::Samples, "more rows were decoded than asked for"));
+            let Some((index, run)) = runs.runs.get(self.run) else {
+                return Err(corrupt(runs.table, "more rows were decoded than asked for"));
             };
-            let left = profile.row_count as usize - self.rows_of_run;
+            let left = run.row_count as usize - self.rows_of_run;
             let take = left.min(rows - at);
-            each(*index, profile, at..at + take)?;
+            each(*index, run.unit, at..at + take)?;
             at += take;
             self.rows_of_run += take;
             if take == left {

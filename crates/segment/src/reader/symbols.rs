@@ -344,7 +344,8 @@ pub(super) async fn check_ids(reader: &SegmentReader) -> Result<()> {
         (Table::Stacks, "stack_id"),
         (Table::Profiles, "profile"),
     ];
-    let checks = counted.into_iter().map(|(table, name)| counts(reader, table, name).boxed());
+    let present = counted.into_iter().filter(|(table, _)| reader.has(*table));
+    let checks = present.map(|(table, name)| counts(reader, table, name).boxed());
     try_join_all(checks.collect::<Vec<BoxFuture<'_, _>>>()).await?;
     Ok(())
 }

@@ -7,8 +7,8 @@ use arrow::array::{Int64Array, RecordBatch, UInt32Array};
 use bytes::Bytes;
 use flamestore_model::Result;
 
-use super::{SegmentReader, profiles, symbols};
-use crate::rows::{DictionaryEntry, ProfileRow};
+use super::{SegmentReader, profiles, symbols, verify_rollups};
+use crate::rows::{DictionaryEntry, ProfileRow, SeriesTable};
 use crate::scan::{column, corrupt};
 use crate::schema::Table;
 use crate::{MemorySource, ScanReport};
@@ -38,12 +38,24 @@ async fn check(reader: &SegmentReader) -> Result<()> {
     for entry in dictionaries.iter() {
         symbols::load(reader, entry, &mut report).await?;
     }
+    let profiles = match reader.has(Table::Profiles) {
+        true => check_profiles(reader, &series).await?,
+        false => Vec::new(),
+    };
+    if reader.has(Table::Samples) {
+        check_samples(reader, &profiles).await?;
+    }
+    verify_rollups::check(reader, &profiles).await
+}
+
+async fn check_profiles(reader: &SegmentReader, series: &SeriesTable) -> Result<Vec<ProfileRow>> {
+    let mut report = ScanReport::default();
     let named = series.rows.last().map_or(0, |series| series.profiles.rows().end);
     count(reader, Table::Profiles, named).await?;
     let all = (0..).take(series.rows.len()).collect();
     let profiles = profiles::select(reader, &all, None, &mut report).await?;
     reader.profile_details(&profiles, &mut report).await?;
-    check_samples(reader, &profiles).await
+    Ok(profiles)
 }
 
 /// The last dictionary ends where the tables end.
@@ -63,7 +75,7 @@ async fn check_counts(reader: &SegmentReader, last: Option<&DictionaryEntry>) ->
     Ok(())
 }
 
-async fn count(reader: &SegmentReader, table: Table, expected: u64) -> Result<()> {
+pub(super) async fn count(reader: &SegmentReader, table: Table, expected: u64) -> Result<()> {
     match reader.file(table).await?.rows() {
         found if found == expected => Ok(()),
         found => {

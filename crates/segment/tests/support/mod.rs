@@ -8,11 +8,11 @@ use bytes::Bytes;
 use flamestore_calltree::{Interned, Interner, SealSelection, SealedDictionary};
 use flamestore_model::{
     Function, Label, LabelValue, Labels, Line, Location, Mapping, NONE, ProfileBatch, ProfileHeader, ProfileId,
-    ProfileType, Samples, Strings, Symbols, ValueType,
+    ProfileType, Result, Samples, Selector, Strings, Symbols, TimeRange, ValueType,
 };
 use flamestore_segment::{
-    DictionaryInput, MemorySource, ProfileInput, ProfileMeta, SealedSegment, SegmentInput, SegmentOptions,
-    SegmentReader, SeriesInput, Table, build_tables, seal,
+    DictionaryInput, MemorySource, ProfileInput, ProfileMeta, ReadFrom, RollUps, ScanReport, SealedSegment,
+    SegmentInput, SegmentOptions, SegmentReader, SeriesInput, Table, all_labels, build_tables, seal,
 };
 use proptest::prelude::*;
 
@@ -155,9 +155,19 @@ fn meta(at: usize, time: i64) -> ProfileMeta {
     meta
 }
 
-/// Seals with tiny row groups and pages.
+/// Tiny row groups and pages, and every table.
+pub fn options() -> SegmentOptions {
+    SegmentOptions { rollups: RollUps::HoursAndDays, ..SegmentOptions::tiny() }
+}
+
+/// Seals with tiny row groups and pages, and every table.
 pub fn sealed(stored: &[Stored]) -> SealedSegment {
-    let options = SegmentOptions::tiny();
+    sealed_with(stored, RollUps::HoursAndDays)
+}
+
+/// Seals with tiny row groups and pages.
+pub fn sealed_with(stored: &[Stored], rollups: RollUps) -> SealedSegment {
+    let options = SegmentOptions { rollups, ..options() };
     seal(build_tables(input(stored), &options).unwrap(), &options).unwrap()
 }
 
@@ -197,4 +207,45 @@ pub fn profiles() -> impl Strategy<Value = Vec<Stored>> {
     let stored = (0_u8..3, 0_u8..3, 0_u8..2, -20_i64..20, proptest::collection::vec(sample, 0..12));
     let stored = stored.prop_map(|(service, host, ty, time, samples)| Stored { service, host, ty, time, samples });
     proptest::collection::vec(stored, 0..14)
+}
+
+/// Sums by stack of locations, without zeros.
+pub type Sums = BTreeMap<(String, Vec<u32>), i64>;
+
+pub fn expected_sums(given: &SegmentInput, selector: &Selector, range: &TimeRange) -> Sums {
+    let mut sums = Sums::new();
+    for dictionary in &given.dictionaries {
+        for series in &dictionary.series {
+            let labels = all_labels(&series.labels, &series.profile_type, &dictionary.service_name);
+            if !selector.matches(|name| labels.get(name).unwrap_or_default()) {
+                continue;
+            }
+            for profile in series.profiles.iter().filter(|profile| range.contains(profile.meta.time_unix_nano)) {
+                for (id, value) in profile.stacks.iter().zip(&profile.values) {
+                    let key = (dictionary.service_name.clone(), stack(&dictionary.sealed, *id));
+                    let sum = sums.entry(key).or_default();
+                    *sum = sum.wrapping_add(*value);
+                }
+            }
+        }
+    }
+    sums.retain(|_, sum| *sum != 0);
+    sums
+}
+
+pub async fn merged_sums(
+    reader: &SegmentReader,
+    selector: &Selector,
+    range: &TimeRange,
+    from: ReadFrom,
+) -> Result<Sums> {
+    let mut report = ScanReport::default();
+    let mut sums = Sums::new();
+    for selection in reader.select_from(selector, range, from, &mut report).await? {
+        let service = selection.entry.service_name.clone();
+        let tree = reader.merge_dictionary(&selection, &mut report).await?;
+        let nodes = (0..).zip(&tree.values[0]).filter(|(_, value)| **value != 0);
+        sums.extend(nodes.map(|(node, value)| ((service.clone(), tree.tree.stack(node)), *value)));
+    }
+    Ok(sums)
 }

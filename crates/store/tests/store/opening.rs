@@ -51,7 +51,8 @@ async fn a_manifest_of_a_newer_format_is_refused_and_left_alone() {
     let before = objects.puts();
     let (kind, text) = refusal(&place).await;
     assert_eq!(kind, ErrorKind::Invalid);
-    assert!(text.contains("format 2 is newer than 1") && text.contains("manifest/00000000000000000002"), "{text}");
+    let refused = format!("format {} is newer than {MANIFEST_FORMAT}", MANIFEST_FORMAT + 1);
+    assert!(text.contains(&refused) && text.contains("manifest/00000000000000000002"), "{text}");
     assert_eq!(objects.puts(), before);
 }
 
