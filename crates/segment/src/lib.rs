@@ -14,6 +14,8 @@ mod build;
 mod cover;
 mod input;
 mod page_check;
+mod pages;
+mod pair_scan;
 mod reader;
 mod report;
 mod resolution;

@@ -23,9 +23,25 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
 /// Parts of a file, by where they lie in it.
-struct Fetched {
+pub(crate) struct Fetched {
+    /// By rising start.
     parts: Vec<(Range<u64>, Bytes)>,
     end: u64,
+}
+
+impl Fetched {
+    /// These parts, in any order.
+    pub(crate) fn new(mut parts: Vec<(Range<u64>, Bytes)>) -> Self {
+        parts.sort_by_key(|(range, _)| range.start);
+        let end = parts.iter().map(|(range, _)| range.end).max().unwrap_or(0);
+        Self { parts, end }
+    }
+
+    /// The part that holds the byte at `start`.
+    fn part(&self, start: u64) -> Option<&(Range<u64>, Bytes)> {
+        let after = self.parts.partition_point(|(range, _)| range.start <= start);
+        self.parts[..after].iter().next_back().filter(|(range, _)| range.contains(&start))
+    }
 }
 
 impl Length for Fetched {
@@ -38,8 +54,7 @@ impl ChunkReader for Fetched {
     type T = Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
-        let part = self.parts.iter().find(|(range, _)| range.contains(&start));
-        let (range, bytes) = part.ok_or_else(|| beyond(start))?;
+        let (range, bytes) = self.part(start).ok_or_else(|| beyond(start))?;
         Ok(bytes.slice(usize::try_from(start - range.start).map_err(|_| beyond(start))?..).reader())
     }
 
@@ -61,8 +76,7 @@ fn beyond(start: u64) -> ParquetError {
 /// # Errors
 /// When a page cannot be read, or claims more values than its header tells.
 pub(crate) fn check_pages(metadata: &ParquetMetaData, parts: Vec<(Range<u64>, Bytes)>) -> Result<()> {
-    let end = parts.iter().map(|(range, _)| range.end).max().unwrap_or(0);
-    let fetched = Arc::new(Fetched { parts, end });
+    let fetched = Arc::new(Fetched::new(parts));
     for (group, row_group) in metadata.row_groups().iter().enumerate() {
         for (leaf, column) in row_group.columns().iter().enumerate() {
             if column.column_type() != Type::BYTE_ARRAY {

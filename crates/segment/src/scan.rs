@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
+use bytes::Bytes;
 use flamestore_model::{Error, Result};
 use futures::FutureExt;
 use parquet::DecodeResult;
@@ -67,7 +68,7 @@ impl TableFile {
         self.rows
     }
 
-    fn parquet(&self) -> &ParquetMetaData {
+    pub(crate) fn parquet(&self) -> &ParquetMetaData {
         self.metadata.metadata()
     }
 
@@ -112,12 +113,12 @@ impl TableFile {
 
 type OffsetIndex = [Vec<parquet::file::page_index::offset_index::OffsetIndexMetaData>];
 
-fn pages(offsets: &OffsetIndex, group: usize, leaf: usize) -> Option<&[PageLocation]> {
+pub(crate) fn pages(offsets: &OffsetIndex, group: usize, leaf: usize) -> Option<&[PageLocation]> {
     offsets.get(group)?.get(leaf).map(|index| index.page_locations().as_slice())
 }
 
 /// The rows of each page of a column chunk that holds `rows`.
-fn page_rows(pages: &[PageLocation], rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+pub(crate) fn page_rows(pages: &[PageLocation], rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let start = move |page: &PageLocation| rows.start + u64::try_from(page.first_row_index).unwrap_or(0);
     let (first, end) = (start, rows.end);
     pages.iter().enumerate().map(move |(at, page)| first(page)..pages.get(at + 1).map_or(end, &first))
@@ -192,6 +193,19 @@ async fn fetch(
     wanted: Vec<Range<u64>>,
     report: &mut ScanReport,
 ) -> Result<()> {
+    let parts = fetch_parts(file, reader, wanted, report).await?;
+    guard(file.table, || check_pages(file.parquet(), parts.clone()))?;
+    let (wanted, fetched) = parts.into_iter().unzip();
+    guard(file.table, || decoder.push_ranges(wanted, fetched))
+}
+
+/// These bytes of a table, with one request.
+pub(crate) async fn fetch_parts(
+    file: &TableFile,
+    reader: &mut dyn AsyncFileReader,
+    wanted: Vec<Range<u64>>,
+    report: &mut ScanReport,
+) -> Result<Vec<(Range<u64>, Bytes)>> {
     let table = file.table;
     if wanted.iter().any(|range| range.end < range.start) {
         return Err(corrupt(table, "a page ends before it starts"));
@@ -201,12 +215,10 @@ async fn fetch(
     let fetched = reader.get_byte_ranges(wanted.clone()).await.map_err(|wrong| fetch_error(table, wrong))?;
     let complete = fetched.len() == wanted.len()
         && fetched.iter().zip(&wanted).all(|(bytes, range)| bytes.len() as u64 == range.end - range.start);
-    if !complete {
-        return Err(corrupt(table, "the file is shorter than its footer says"));
+    match complete {
+        true => Ok(wanted.into_iter().zip(fetched).collect()),
+        false => Err(corrupt(table, "the file is shorter than its footer says")),
     }
-    let parts = wanted.iter().cloned().zip(fetched.iter().cloned()).collect();
-    guard(table, || check_pages(file.parquet(), parts))?;
-    guard(table, || decoder.push_ranges(wanted, fetched))
 }
 
 /// A decoder of the wanted rows and columns, or nothing when there is no row.
@@ -216,15 +228,7 @@ fn decoder(
     ranges: &[Range<u64>],
     report: &mut ScanReport,
 ) -> Result<Option<ParquetPushDecoder>> {
-    if ranges.last().is_some_and(|range| range.end > file.rows) {
-        return Err(corrupt(file.table, "rows are missing")
-            .with("expected", ranges.last().map_or(0, |range| range.end))
-            .with("found", file.rows));
-    }
-    let schema = file.metadata.schema();
-    let roots: Vec<usize> = columns.iter().filter_map(|name| schema.index_of(name).ok()).collect();
-    let mask = ProjectionMask::roots(file.metadata.parquet_schema(), roots);
-    let plan = plan(file, ranges);
+    let (mask, plan) = plan_scan(file, columns, ranges)?;
     report_plan(file, &mask, &plan, report);
     if plan.row_groups.is_empty() {
         return Ok(None);
@@ -243,11 +247,25 @@ fn decoder(
 }
 
 /// Row groups that hold wanted rows, and the wanted rows counted from the first of them on.
-struct Plan {
-    row_groups: Vec<usize>,
+pub(crate) struct Plan {
+    pub(crate) row_groups: Vec<usize>,
     rows: usize,
     selected: Vec<Range<usize>>,
-    by_group: Vec<(Range<u64>, Vec<Range<u64>>)>,
+    /// The rows of each row group, and those of them that are wanted.
+    pub(crate) by_group: Vec<(Range<u64>, Vec<Range<u64>>)>,
+}
+
+/// What is to be read of `columns` for the rows in `ranges`.
+pub(crate) fn plan_scan(file: &TableFile, columns: &[&str], ranges: &[Range<u64>]) -> Result<(ProjectionMask, Plan)> {
+    if ranges.last().is_some_and(|range| range.end > file.rows) {
+        return Err(corrupt(file.table, "rows are missing")
+            .with("expected", ranges.last().map_or(0, |range| range.end))
+            .with("found", file.rows));
+    }
+    let schema = file.metadata.schema();
+    let roots: Vec<usize> = columns.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+    let mask = ProjectionMask::roots(file.metadata.parquet_schema(), roots);
+    Ok((mask, plan(file, ranges)))
 }
 
 fn plan(file: &TableFile, ranges: &[Range<u64>]) -> Plan {
@@ -271,7 +289,7 @@ fn plan(file: &TableFile, ranges: &[Range<u64>]) -> Plan {
     plan
 }
 
-fn report_plan(file: &TableFile, mask: &ProjectionMask, plan: &Plan, report: &mut ScanReport) {
+pub(crate) fn report_plan(file: &TableFile, mask: &ProjectionMask, plan: &Plan, report: &mut ScanReport) {
     let parquet = file.parquet();
     let read = plan.row_groups.len() as u64;
     report.row_groups_read += read;
@@ -419,7 +437,7 @@ fn pages_fit(pages: &[PageLocation], rows: i64) -> bool {
 
 /// Gives the executor a turn, so that a dropped query stops and others go on.
 #[derive(Default)]
-struct YieldOnce(bool);
+pub(crate) struct YieldOnce(bool);
 
 impl Future for YieldOnce {
     type Output = ();

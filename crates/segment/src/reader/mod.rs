@@ -11,6 +11,8 @@
 
 mod cache;
 mod lists;
+#[cfg(test)]
+mod pair_tests;
 mod postings;
 mod profiles;
 mod samples;
@@ -22,7 +24,7 @@ mod windows;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch, UInt32Array};
 use flamestore_calltree::{SealedDictionary, ValueTree};
 use flamestore_model::{Error, ProfileId, Result, Selector, TimeRange};
 use roaring::RoaringBitmap;
@@ -30,7 +32,8 @@ use roaring::RoaringBitmap;
 pub use cache::DictionaryCache;
 pub use verify::read_everything;
 
-use crate::scan::{Kept, TableFile, scan};
+use crate::pair_scan::{Names, TakePair, scan_pair};
+use crate::scan::{Kept, TableFile, column, scan};
 use crate::{
     Cover, DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ReadFrom, Resolution,
     ScanReport, SeriesTable, Table, TableSource, WindowRow, WindowTable, cover,
@@ -349,6 +352,27 @@ impl SegmentReader {
     ) -> Result<()> {
         let file = self.file(table).await?;
         scan(self.source.as_ref(), &file, columns, rows, report, each).await
+    }
+
+    /// Scans a column of ids and one of values, neither of which has nulls, of `rows` of `table`: page by page where the file
+    /// allows it, or else by way of the Parquet library's record batches.
+    async fn scan_pair(
+        &self,
+        table: Table,
+        names: Names<'_>,
+        rows: &[Range<u64>],
+        report: &mut ScanReport,
+        each: &mut TakePair<'_>,
+    ) -> Result<()> {
+        let file = self.file(table).await?;
+        if scan_pair(self.source.as_ref(), &file, names, rows, report, each).await? {
+            return Ok(());
+        }
+        let mut each = |batch: &RecordBatch| {
+            let ids = column::<UInt32Array>(table, batch, names[0])?.values();
+            each(ids, column::<Int64Array>(table, batch, names[1])?.values())
+        };
+        scan(self.source.as_ref(), &file, &names, rows, report, &mut each).await
     }
 
     /// Scans `columns` of all rows of `table`.

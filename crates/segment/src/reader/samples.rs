@@ -27,14 +27,12 @@ pub(super) async fn accumulate(
     let runs = Runs::new(table, runs)?;
     let ranges = runs.ranges()?;
     let mut cursor = Cursor::default();
-    let mut each = |batch: &RecordBatch| {
-        let stacks = column::<UInt32Array>(table, batch, "stack_id")?.values();
-        let values = column::<Int64Array>(table, batch, value)?.values();
-        cursor.split(&runs, batch.num_rows(), |_, unit, rows| {
+    let mut each = |stacks: &[u32], values: &[i64]| {
+        cursor.split(&runs, stacks.len(), |_, unit, rows| {
             add(table, (stack_base, acc), &stacks[rows.clone()], &values[rows], unit)
         })
     };
-    reader.scan(table, &["stack_id", value], &ranges, report, &mut each).await?;
+    reader.scan_pair(table, ["stack_id", value], &ranges, report, &mut each).await?;
     cursor.finish(&runs)
 }
 

@@ -7,8 +7,8 @@ use arrow::array::{Int64Array, RecordBatch, UInt32Array};
 use bytes::Bytes;
 use flamestore_model::Result;
 
-use super::{SegmentReader, profiles, symbols, verify_rollups};
-use crate::rows::{DictionaryEntry, ProfileRow, SeriesTable};
+use super::{SegmentReader, bounded, profiles, symbols, verify_rollups};
+use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples, SeriesTable};
 use crate::scan::{column, corrupt};
 use crate::schema::Table;
 use crate::{MemorySource, ScanReport};
@@ -130,6 +130,7 @@ async fn check_totals(reader: &SegmentReader, profiles: &[ProfileRow]) -> Result
         // A few profiles at a time, so that a long series needs little memory.
         for part in of_series.chunks(64) {
             let read = reader.samples(entry, part, &mut ScanReport::default()).await?;
+            check_sums(reader, entry, part, &read).await?;
             for (profile, samples) in part.iter().zip(read) {
                 let total = samples.values.iter().fold(0, |sum: i64, value| sum.wrapping_add(*value));
                 if total != profile.total || samples.stacks.len() != profile.row_count as usize {
@@ -146,4 +147,26 @@ async fn check_totals(reader: &SegmentReader, profiles: &[ProfileRow]) -> Result
         }
     }
     Ok(())
+}
+
+/// Merges read pages of samples their own way: it gives the sums of what was read row by row.
+async fn check_sums(
+    reader: &SegmentReader,
+    entry: &DictionaryEntry,
+    profiles: &[ProfileRow],
+    read: &[ProfileSamples],
+) -> Result<()> {
+    let mut sums = vec![0_i64; bounded(reader, Table::Stacks, entry.stacks.rows()).await?];
+    reader.accumulate(profiles, entry.stacks.first, &mut sums, &mut ScanReport::default()).await?;
+    for samples in read {
+        for (stack, value) in samples.stacks.iter().zip(&samples.values) {
+            if let Some(sum) = sums.get_mut(*stack as usize) {
+                *sum = sum.wrapping_sub(*value);
+            }
+        }
+    }
+    match sums.iter().position(|rest| *rest != 0) {
+        None => Ok(()),
+        Some(stack) => Err(corrupt(Table::Samples, "rows and their sums are decoded differently").with("stack", stack)),
+    }
 }

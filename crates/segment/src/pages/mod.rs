@@ -1,0 +1,248 @@
+//! Decodes columns of integers without nulls, page by page, straight into lists of numbers: the part of Parquet that
+//! summing samples needs, several times as fast as by way of Arrow arrays.
+//!
+//! ```text
+//! page of the library's page reader (header, checksum and compression are done) ─▶ numbers of the page
+//! PLAIN · RLE_DICTIONARY · DELTA_BINARY_PACKED · BYTE_STREAM_SPLIT               every encoding an integer may have
+//! ```
+//!
+//! Pages are found by the offset index and hold at most [`PAGE_ROWS_MAX`] rows; a file that is otherwise is left to the
+//! library's own decoder ([`fits`]). Nothing is trusted: a page that holds fewer or more numbers than the index says, or
+//! refers to a row the dictionary does not have, is damage. Memory is bounded by one page of each column.
+
+mod bits;
+mod delta;
+mod indexes;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flamestore_model::Result;
+use parquet::basic::{Encoding, Type};
+use parquet::column::page::{Page, PageReader};
+use parquet::errors::ParquetError;
+use parquet::file::serialized_reader::SerializedPageReader;
+
+use crate::page_check::Fetched;
+use crate::pair_scan::Located;
+use crate::scan::{corrupt, guard, page_rows};
+use crate::schema::Table;
+
+/// The most rows of a page that is decoded here.
+const PAGE_ROWS_MAX: u64 = 1 << 16;
+
+/// An integer as Parquet stores it.
+pub(crate) trait Number: Copy {
+    const TYPE: Type;
+    const BYTES: usize;
+    /// The lowest bits.
+    fn of(bits: u64) -> Self;
+    /// The sum, wrapping.
+    fn add(self, other: Self) -> Self;
+}
+
+impl Number for u32 {
+    const TYPE: Type = Type::INT32;
+    const BYTES: usize = 4;
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are asked for")]
+    #[inline]
+    fn of(bits: u64) -> Self {
+        bits as Self
+    }
+
+    #[inline]
+    fn add(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+}
+
+impl Number for i64 {
+    const TYPE: Type = Type::INT64;
+    const BYTES: usize = 8;
+
+    #[inline]
+    fn of(bits: u64) -> Self {
+        bits.cast_signed()
+    }
+
+    #[inline]
+    fn add(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+}
+
+/// What is wrong with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// It ends too early.
+    Short,
+    /// It holds another number of values than its header or the index says.
+    Count,
+    /// Its parts contradict each other.
+    Layout,
+    /// It refers to a row that the dictionary does not have.
+    Row,
+    /// It is encoded as no integer may be.
+    Encoding,
+}
+
+impl Broken {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Short => "a page ends too early",
+            Self::Count => "a page holds another number of values than it should",
+            Self::Layout => "the layout of a page contradicts itself",
+            Self::Row => "a page refers to a row that the dictionary does not have",
+            Self::Encoding => "a page of integers has an encoding that integers do not have",
+        }
+    }
+}
+
+/// Whether pages of `column` can be decoded here.
+pub(crate) fn fits<T: Number>((column, pages): Located<'_>, rows: u64) -> bool {
+    let levels = column.column_descr().max_def_level() + column.column_descr().max_rep_level();
+    let longest = page_rows(pages, 0..rows).map(|rows| rows.end.saturating_sub(rows.start)).max();
+    column.column_type() == T::TYPE && levels == 0 && longest.is_some_and(|rows| rows <= PAGE_ROWS_MAX)
+}
+
+/// Where the dictionary of a column chunk lies: before its first page, if anything does.
+pub(crate) fn dictionary_range((column, pages): Located<'_>) -> Option<Range<u64>> {
+    let (start, first) = (column.byte_range().0, u64::try_from(pages.first()?.offset).ok()?);
+    (start != first).then_some(start..first)
+}
+
+/// The pages of one column chunk, in order.
+pub(crate) struct ColumnPages<'a, T> {
+    table: Table,
+    name: &'a str,
+    reader: SerializedPageReader<Fetched>,
+    /// First rows of the pages not yet left behind, within the row group, and the end of the last.
+    bounds: std::vec::IntoIter<Range<u64>>,
+    dictionary: Vec<T>,
+    has_dictionary: bool,
+    /// The page decoded last and its first row.
+    numbers: Vec<T>,
+    first: u64,
+}
+
+impl<'a, T: Number> ColumnPages<'a, T> {
+    /// The pages of a column chunk of `rows` rows; `fetched` has the bytes of those that are wanted, and of its dictionary.
+    pub(crate) fn new(
+        (table, name): (Table, &'a str),
+        fetched: &Arc<Fetched>,
+        located: Located<'_>,
+        rows: u64,
+    ) -> Result<Self> {
+        let (column, pages) = located;
+        let bounds: Vec<Range<u64>> = page_rows(pages, 0..rows).collect();
+        let (reader, has_dictionary) = guard(table, || {
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+            let reader = SerializedPageReader::new(Arc::clone(fetched), column, rows, Some(pages.to_vec()))?;
+            Ok::<_, ParquetError>((reader, dictionary_range(located).is_some()))
+        })?;
+        Ok(Self {
+            table,
+            name,
+            reader,
+            bounds: bounds.into_iter(),
+            dictionary: Vec::new(),
+            has_dictionary,
+            numbers: Vec::new(),
+            first: 0,
+        })
+    }
+
+    /// The numbers from row `row` on to the end of its page: at least one. Rows are asked for in rising order.
+    pub(crate) fn from(&mut self, row: u64) -> Result<&[T]> {
+        while row >= self.first + self.numbers.len() as u64 {
+            let Some(bounds) = self.bounds.next() else {
+                return Err(self.wrong(Broken::Count));
+            };
+            self.load_dictionary()?;
+            self.first = bounds.start;
+            self.numbers.clear();
+            match row < bounds.end {
+                true => self.load(usize::try_from(bounds.end - bounds.start).unwrap_or(usize::MAX))?,
+                false => guard(self.table, || self.reader.skip_next_page())?,
+            }
+        }
+        let inside = usize::try_from(row.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.numbers.get(inside..).ok_or_else(|| self.wrong(Broken::Count))
+    }
+
+    /// The page that lies before all others, where there is one.
+    fn load_dictionary(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.has_dictionary) {
+            return Ok(());
+        }
+        let page = guard(self.table, || self.reader.get_next_page())?;
+        let Some(Page::DictionaryPage { buf, num_values, .. }) = page else {
+            return Err(self.wrong(Broken::Layout));
+        };
+        let mut dictionary = Vec::new();
+        plain(&buf, num_values as usize, &mut dictionary).map_err(|broken| self.wrong(broken))?;
+        self.dictionary = dictionary;
+        Ok(())
+    }
+
+    /// Decodes the next page, which is to hold `rows`.
+    fn load(&mut self, rows: usize) -> Result<()> {
+        let (encoding, bytes) = match guard(self.table, || self.reader.get_next_page())? {
+            Some(Page::DataPage { buf, num_values, encoding, .. }) if num_values as usize == rows => (encoding, buf),
+            Some(Page::DataPageV2 { buf, num_values, encoding, .. }) if num_values as usize == rows => (encoding, buf),
+            _ => return Err(self.wrong(Broken::Count)),
+        };
+        let mut numbers = std::mem::take(&mut self.numbers);
+        let decoded = decode(encoding, &bytes, &self.dictionary, rows, &mut numbers);
+        self.numbers = numbers;
+        match decoded {
+            Ok(()) if self.numbers.len() == rows => Ok(()),
+            Ok(()) => Err(self.wrong(Broken::Count)),
+            Err(broken) => Err(self.wrong(broken)),
+        }
+    }
+
+    #[cold]
+    fn wrong(&self, broken: Broken) -> flamestore_model::Error {
+        corrupt(self.table, broken.as_str()).with("column", self.name).with("row", self.first)
+    }
+}
+
+/// Adds the `rows` numbers of a page to `out`.
+fn decode<T: Number>(
+    encoding: Encoding,
+    bytes: &Bytes,
+    dictionary: &[T],
+    rows: usize,
+    out: &mut Vec<T>,
+) -> std::result::Result<(), Broken> {
+    match encoding {
+        Encoding::DELTA_BINARY_PACKED => delta::decode(bytes, rows, out),
+        Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => indexes::decode(bytes, dictionary, rows, out),
+        Encoding::PLAIN => plain(bytes, rows, out),
+        Encoding::BYTE_STREAM_SPLIT => split(bytes, rows, out),
+        _ => Err(Broken::Encoding),
+    }
+}
+
+fn plain<T: Number>(bytes: &[u8], rows: usize, out: &mut Vec<T>) -> std::result::Result<(), Broken> {
+    let bytes = rows.checked_mul(T::BYTES).and_then(|length| bytes.get(..length)).ok_or(Broken::Short)?;
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+    out.extend(bytes.chunks_exact(T::BYTES).map(|bytes| T::of(number(bytes))));
+    Ok(())
+}
+
+/// BYTE_STREAM_SPLIT: the first bytes of all numbers, then the second ones, and so on.
+fn split<T: Number>(bytes: &[u8], rows: usize, out: &mut Vec<T>) -> std::result::Result<(), Broken> {
+    if rows.checked_mul(T::BYTES) != Some(bytes.len()) {
+        return Err(Broken::Count);
+    }
+    let mut bits = vec![0_u64; rows];
+    for (stream, bytes) in bytes.chunks_exact(rows.max(1)).enumerate() {
+        bits.iter_mut().zip(bytes).for_each(|(bits, byte)| *bits |= u64::from(*byte) << (8 * stream));
+    }
+    out.extend(bits.into_iter().map(T::of));
+    Ok(())
+}
