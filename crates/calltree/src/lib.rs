@@ -51,6 +51,7 @@ mod symbol_arena;
 mod tree_builder;
 
 mod merge_dictionaries;
+mod merge_sealed;
 mod merge_trees;
 mod retain;
 mod union;
@@ -71,7 +72,9 @@ pub use frame::frame_name;
 pub use interner::{Interned, Interner, SealSelection, Sealed};
 pub use levels::FlameLevels;
 pub use merge_dictionaries::{DictionaryRemap, MergedDictionary, merge_dictionaries};
+pub use merge_sealed::{MergedSealed, SealedRemap, merge_sealed};
 pub use merge_trees::{MergedTree, merge_trees};
+pub use retain::{Keep, Retained};
 pub use symbols::{Functions, LabelSets, Locations};
 pub use top::{TopRow, top};
 pub use value_tree::{ValueTree, merge};

@@ -5,12 +5,15 @@
 //!                                     │ SQL over a head                     │ TableSource
 //!                                     ▼                                     ▼
 //!                                RecordBatches                        SegmentReader ──▶ series, profiles, ValueTree
+//!                                                                          │ SegmentMerger
+//! SealedSegment ◀──build_sealed── SegmentInput ◀───────────────────────────┘   compaction, piece by piece
 //! ```
 //!
 //! No network I/O and no clock: bytes are asked of a [`TableSource`], and any executor may drive the reader. What is read
 //! is not trusted: damage is an error of kind `Corrupt`, never a panic.
 
 mod build;
+mod compact;
 mod cover;
 mod input;
 mod page_check;
@@ -26,7 +29,8 @@ mod seal;
 mod source;
 mod tables;
 
-pub use build::build_tables;
+pub use build::{build_sealed, build_tables};
+pub use compact::{DropRule, MergeError, MergeLimits, MergeResult, SegmentMerger};
 pub use cover::{Cover, ReadFrom};
 pub use input::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, SeriesInput};
 pub use reader::{DictionaryCache, SegmentReader, read_everything};

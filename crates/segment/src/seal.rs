@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use flamestore_model::{Error, Result};
 use parquet::arrow::ArrowWriter;
@@ -21,7 +21,7 @@ use crate::schema::{Column, ColumnEncoding, FORMAT_VERSION, FORMAT_VERSION_KEY, 
 use crate::{SegmentMeta, SegmentOptions, SegmentTables, Table};
 
 /// Rows of a column that decide its encoding.
-const TRIAL_ROWS: usize = 1 << 16;
+pub(crate) const TRIAL_ROWS: usize = 1 << 16;
 
 /// Bytes of a page, before encoding, that no page passes by much.
 const PAGE_BYTES_MAX: usize = 1 << 20;
@@ -67,53 +67,99 @@ impl SealedSegment {
 /// # Errors
 /// `Internal` when the Parquet writer refuses what was built.
 pub fn seal(mut tables: SegmentTables, options: &SegmentOptions) -> Result<SealedSegment> {
+    let samples =
+        tables.take(Table::Samples).map(|batches| seal_table(Table::Samples, batches, options)).transpose()?;
+    seal_rest(tables, samples, options)
+}
+
+/// Encodes all tables but `samples`, which is written already.
+pub(crate) fn seal_rest(
+    mut tables: SegmentTables,
+    samples: Option<SealedTable>,
+    options: &SegmentOptions,
+) -> Result<SealedSegment> {
     let mut sealed = Vec::with_capacity(Table::ALL.len());
-    for table in Table::ALL {
+    sealed.extend(samples);
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::Samples) {
         let Some(batches) = tables.take(table) else { continue };
-        let refused =
-            |wrong: ParquetError| Error::internal("a table is not written").with("table", table).because(wrong);
-        sealed.push(seal_table(table, batches, options).map_err(refused)?);
+        sealed.push(seal_table(table, batches, options)?);
     }
     Ok(SealedSegment { tables: sealed, meta: tables.meta })
 }
 
-fn seal_table(
-    table: Table,
-    batches: Vec<RecordBatch>,
-    options: &SegmentOptions,
-) -> std::result::Result<SealedTable, ParquetError> {
-    let (bytes, metadata) = write(table, batches.iter(), properties(table, &batches, options)?)?;
-    drop(batches);
-    let body_end = body_end(&metadata);
-    Ok(SealedTable {
-        table,
-        rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
-        footer_bytes: bytes.len() as u64 - body_end,
-        checksum: xxh3_64(&bytes),
-        bytes: bytes.into(),
-    })
+fn refused(table: Table) -> impl Fn(ParquetError) -> Error {
+    move |wrong| Error::internal("a table is not written").with("table", table).because(wrong)
 }
 
-fn write<'a>(
-    table: Table,
-    batches: impl Iterator<Item = &'a RecordBatch>,
-    properties: WriterProperties,
-) -> std::result::Result<(Vec<u8>, ParquetMetaData), ParquetError> {
-    let at_once = properties.max_row_group_row_count().unwrap_or(usize::MAX).max(1);
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties)
-        .with_skip_arrow_metadata(true)
-        .with_schema_root(table.as_str().to_owned());
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, table.schema(), options)?;
-    // The writer calls itself once a row group that a batch spans: hand it no more than one at a time.
+fn seal_table(table: Table, batches: Vec<RecordBatch>, options: &SegmentOptions) -> Result<SealedTable> {
+    let columns = |at: usize| batches.iter().map(|batch| Arc::clone(batch.column(at))).collect();
+    let properties = properties(table, &columns, options).map_err(refused(table))?;
+    let mut writer = TableWriter::new(table, properties).map_err(refused(table))?;
     for batch in batches {
-        for start in (0..batch.num_rows()).step_by(at_once) {
-            writer.write(&batch.slice(start, at_once.min(batch.num_rows() - start)))?;
-        }
+        writer.write(&batch).map_err(refused(table))?;
     }
-    let metadata = writer.close()?;
-    Ok((bytes, metadata))
+    writer.finish().map_err(refused(table))
+}
+
+/// Writes `samples` batch by batch.
+pub(crate) struct SampleWriter(TableWriter);
+
+impl SampleWriter {
+    /// A writer that chooses the encoding of values by `values`.
+    pub(crate) fn new(values: ArrayRef, options: &SegmentOptions) -> Result<Self> {
+        let properties = properties(Table::Samples, &|_| vec![Arc::clone(&values)], options);
+        let writer = properties.and_then(|properties| TableWriter::new(Table::Samples, properties));
+        writer.map(Self).map_err(refused(Table::Samples))
+    }
+
+    /// Appends `batch`.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.0.write(batch).map_err(refused(Table::Samples))
+    }
+
+    /// The table.
+    pub(crate) fn finish(self) -> Result<SealedTable> {
+        self.0.finish().map_err(refused(Table::Samples))
+    }
+}
+
+struct TableWriter {
+    table: Table,
+    rows_at_once: usize,
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl TableWriter {
+    fn new(table: Table, properties: WriterProperties) -> std::result::Result<Self, ParquetError> {
+        let rows_at_once = properties.max_row_group_row_count().unwrap_or(usize::MAX).max(1);
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_skip_arrow_metadata(true)
+            .with_schema_root(table.as_str().to_owned());
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), table.schema(), options)?;
+        Ok(Self { table, rows_at_once, writer })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> std::result::Result<(), ParquetError> {
+        // The writer calls itself once a row group that a batch spans: hand it no more than one at a time.
+        for start in (0..batch.num_rows()).step_by(self.rows_at_once) {
+            self.writer.write(&batch.slice(start, self.rows_at_once.min(batch.num_rows() - start)))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> std::result::Result<SealedTable, ParquetError> {
+        let metadata = self.writer.finish()?;
+        let (rows, body_end) = (metadata.file_metadata().num_rows(), body_end(&metadata));
+        let bytes = std::mem::take(self.writer.inner_mut());
+        Ok(SealedTable {
+            table: self.table,
+            rows: u64::try_from(rows).unwrap_or(0),
+            footer_bytes: bytes.len() as u64 - body_end,
+            checksum: xxh3_64(&bytes),
+            bytes: bytes.into(),
+        })
+    }
 }
 
 /// Where the last column chunk ends; after it come only indexes and the footer.
@@ -127,9 +173,10 @@ fn body_end(metadata: &ParquetMetaData) -> u64 {
     end.max().unwrap_or(4)
 }
 
+/// The properties of `table`, whose encodings are tried on the parts that `columns` gives of a column.
 fn properties(
     table: Table,
-    batches: &[RecordBatch],
+    columns: &dyn Fn(usize) -> Vec<ArrayRef>,
     options: &SegmentOptions,
 ) -> std::result::Result<WriterProperties, ParquetError> {
     let page_rows = match table {
@@ -155,7 +202,7 @@ fn properties(
         .set_sorting_columns(sorting_columns(table));
     for (at, column) in table.columns().iter().enumerate() {
         let encoding = match column.encoding {
-            ColumnEncoding::Trial => trial(table, at, batches)?,
+            ColumnEncoding::Trial => trial(table, at, &columns(at))?,
             _ => column.encoding.parquet(),
         };
         builder = column_properties(builder, table, at, column, encoding);
@@ -225,14 +272,12 @@ const DICTIONARY_PERCENT_MAX: usize = 140;
 
 /// The encoding of a column by what it holds: few distinct values (counts) go to a dictionary, which is `None` here; what
 /// mostly repeats (gauges) stays plain, and the rest is split into streams. Judged on rows from the whole column.
-fn trial(table: Table, column: usize, batches: &[RecordBatch]) -> std::result::Result<Option<Encoding>, ParquetError> {
-    let share = (TRIAL_ROWS / batches.len().max(1)).max(1024);
+fn trial(table: Table, column: usize, parts: &[ArrayRef]) -> std::result::Result<Option<Encoding>, ParquetError> {
+    let share = (TRIAL_ROWS / parts.len().max(1)).max(1024);
     let schema = Arc::new(arrow::datatypes::Schema::new(vec![table.schema().field(column).clone()]));
-    let parts = batches.iter().step_by((batches.len() * 1024 / TRIAL_ROWS).max(1));
+    let parts = parts.iter().step_by((parts.len() * 1024 / TRIAL_ROWS).max(1));
     let parts: Vec<RecordBatch> = parts
-        .map(|batch| {
-            RecordBatch::try_new(Arc::clone(&schema), vec![batch.column(column).slice(0, share.min(batch.num_rows()))])
-        })
+        .map(|part| RecordBatch::try_new(Arc::clone(&schema), vec![part.slice(0, share.min(part.len()))]))
         .collect::<std::result::Result<_, _>>()?;
     let bytes = |encoding: Option<Encoding>| -> std::result::Result<usize, ParquetError> {
         let properties = base_properties(table)?.set_dictionary_enabled(encoding.is_none());

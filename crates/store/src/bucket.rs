@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flamestore_model::{Error, ErrorKind, Result};
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -34,6 +34,8 @@ pub struct ObjectEntry {
     pub path: String,
     /// Its size.
     pub bytes: u64,
+    /// When it was written, by the bucket's clock, in nanoseconds since 1970.
+    pub modified_unix_nano: i64,
 }
 
 impl fmt::Debug for Bucket {
@@ -96,9 +98,12 @@ impl Bucket {
         }
     }
 
-    /// Deletes an object; only for what no manifest ever named.
+    /// Deletes an object: one that no manifest names, or a manifest that nobody needs. It is no error if it is gone.
     pub(crate) async fn delete(&self, path: &str) -> Result<()> {
-        self.objects.delete(&Path::from(path)).await.map_err(|e| self.explain(e, "delete", path))
+        match self.objects.delete(&Path::from(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.explain(error, "delete", path)),
+        }
     }
 
     /// The objects below folder `folder` (all when empty) whose path sorts after `after`, in no order.
@@ -108,16 +113,19 @@ impl Bucket {
             Some(after) => self.objects.list_with_offset(prefix.as_ref(), &Path::from(after)),
             None => self.objects.list(prefix.as_ref()),
         };
-        let entry = |meta: ObjectMeta| ObjectEntry { path: meta.location.to_string(), bytes: meta.size };
         let entries = listing.map_ok(entry).try_collect().await;
         entries.map_err(|e| self.explain(e, "list", folder))
+    }
+
+    /// Every object, as they are listed.
+    pub(crate) fn walk(&self) -> impl Stream<Item = Result<ObjectEntry>> + '_ {
+        self.objects.list(None).map_ok(entry).map_err(|e| self.explain(e, "list", ""))
     }
 
     /// The objects directly in folder `folder`, in no order.
     pub(crate) async fn list_folder(&self, folder: &str) -> Result<Vec<ObjectEntry>> {
         let listing = self.objects.list_with_delimiter(Some(&Path::from(folder))).await;
         let listing = listing.map_err(|e| self.explain(e, "list", folder))?;
-        let entry = |meta: ObjectMeta| ObjectEntry { path: meta.location.to_string(), bytes: meta.size };
         Ok(listing.objects.into_iter().map(entry).collect())
     }
 
@@ -128,6 +136,14 @@ impl Bucket {
             None => format!("store: cannot {verb} an object"),
         };
         Error::new(kind, message).with("store", &self.shown).with("object", path).because(error)
+    }
+}
+
+fn entry(meta: ObjectMeta) -> ObjectEntry {
+    ObjectEntry {
+        path: meta.location.to_string(),
+        bytes: meta.size,
+        modified_unix_nano: meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX),
     }
 }
 

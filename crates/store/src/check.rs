@@ -74,7 +74,8 @@ pub async fn check(bucket: &Bucket) -> Result<CheckReport> {
     // the objects first: what a flush uploads meanwhile is then neither missing nor garbage
     let objects = bucket.list("", None).await?;
     let manifest = ls(bucket).await?.manifest;
-    let mut unnamed: HashMap<String, u64> = objects.into_iter().map(|object| (object.path, object.bytes)).collect();
+    let objects = objects.into_iter().map(|object| (object.path.clone(), object));
+    let mut unnamed: HashMap<String, ObjectEntry> = objects.collect();
     unnamed.retain(|path, _| !matches!(path.parse(), Ok(ObjectKey::Manifest(_))));
     let mut report = CheckReport { version: manifest.version, ..CheckReport::default() };
     for entry in &manifest.segments {
@@ -83,7 +84,7 @@ pub async fn check(bucket: &Bucket) -> Result<CheckReport> {
             unnamed.remove(&entry.key(table.table).to_string());
         }
     }
-    report.garbage = unnamed.into_iter().map(|(path, bytes)| ObjectEntry { path, bytes }).collect();
+    report.garbage = unnamed.into_values().collect();
     report.garbage.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(report)
 }

@@ -24,6 +24,10 @@ const ATTEMPTS_MAX: u32 = 100;
 /// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 
+/// How old the objects of a segment may be when they are committed. Older ones may be collected: they have to be uploaded
+/// anew. The collector's grace period is at least twice as long.
+pub(crate) const UPLOAD_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
+
 /// A change to what exists.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Change {
@@ -35,12 +39,13 @@ pub(crate) struct Change {
     pub(crate) flush: Option<u64>,
 }
 
-/// Commits for one writer in one epoch.
+/// Commits for one writer in one epoch, or for whoever tends the store and needs none.
 #[derive(Clone)]
 pub(crate) struct Committer {
     bucket: Bucket,
     writer: String,
-    epoch: u64,
+    /// `None` for changes that stand for themselves: they replace segments, and of two that replace the same one loses.
+    epoch: Option<u64>,
     clock: Arc<dyn Clock>,
     entropy: Arc<Entropy>,
 }
@@ -71,11 +76,19 @@ pub(crate) async fn newest(bucket: &Bucket) -> Result<Arc<Manifest>> {
     }
 }
 
-/// The newest version, given one that is known: a single small request when nothing happened since.
+/// The newest version, given one that is known: two small requests when nothing happened since.
+///
+/// The collector deletes old versions from the first one on. So `known` is the newest if the next one does not exist and,
+/// looked at afterwards, `known` still does.
 pub(crate) async fn newer(bucket: &Bucket, known: &Arc<Manifest>) -> Result<Arc<Manifest>> {
     let next = match read(bucket, known.version + 1).await {
         Ok(next) => Arc::new(next),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Arc::clone(known)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match exists(bucket, known.version).await? {
+                true => Ok(Arc::clone(known)),
+                false => newest(bucket).await,
+            };
+        }
         Err(error) => return Err(error),
     };
     let after = ObjectKey::Manifest(next.version).to_string();
@@ -83,6 +96,14 @@ pub(crate) async fn newer(bucket: &Bucket, known: &Arc<Manifest>) -> Result<Arc<
     match later.iter().filter_map(|entry| version(&entry.path)).max() {
         Some(version) => read(bucket, version).await.map(Arc::new),
         None => Ok(next),
+    }
+}
+
+/// Whether `version` exists; version 0, the empty store, does as long as there is no other.
+async fn exists(bucket: &Bucket, version: u64) -> Result<bool> {
+    match version {
+        0 => Ok(versions(bucket).await?.is_empty()),
+        version => Ok(bucket.size(&ObjectKey::Manifest(version).to_string()).await?.is_some()),
     }
 }
 
@@ -95,7 +116,7 @@ impl Committer {
         clock: Arc<dyn Clock>,
         entropy: Arc<Entropy>,
     ) -> Result<(Self, Arc<Manifest>)> {
-        let mut this = Self { bucket, writer, epoch: 0, clock, entropy };
+        let mut this = Self { bucket, writer, epoch: None, clock, entropy };
         let writer = this.writer.clone();
         let claimed = this
             .advance(base, |manifest| {
@@ -105,13 +126,32 @@ impl Committer {
             })
             .await?;
         // a later claim may stand already; ours is the one in the version we wrote, and the next commit will tell
-        this.epoch = claimed.written.writer_state(&this.writer).epoch;
+        this.epoch = Some(claimed.written.writer_state(&this.writer).epoch);
         Ok((this, claimed.newest))
     }
 
-    /// This writer's epoch.
+    /// A committer of changes that tend the store. It has no epoch, so it neither fences nor is fenced.
+    pub(crate) fn tending(bucket: Bucket, writer: String, clock: Arc<dyn Clock>, entropy: Arc<Entropy>) -> Self {
+        Self { bucket, writer, epoch: None, clock, entropy }
+    }
+
+    /// This writer's epoch; 0 without one.
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+        self.epoch.unwrap_or(0)
+    }
+
+    /// Whether these segments were uploaded not too long ago to be committed now.
+    ///
+    /// # Errors
+    /// `Conflict`, naming a segment, when its objects may have been collected.
+    pub(crate) fn check_age<'a>(&self, entries: impl IntoIterator<Item = &'a Arc<SegmentEntry>>) -> Result<()> {
+        let oldest = self.clock.now_unix_nano().saturating_sub(nanos(UPLOAD_AGE_MAX));
+        match entries.into_iter().find(|entry| entry.created_unix_nano < oldest) {
+            None => Ok(()),
+            Some(entry) => Err(Error::conflict("a segment waited too long for its commit and has to be uploaded anew")
+                .with("segment", entry.id)
+                .with("age_max", format!("{UPLOAD_AGE_MAX:?}"))),
+        }
     }
 
     /// This writer's name.
@@ -121,12 +161,15 @@ impl Committer {
 
     /// Whether `manifest` says that another store took over.
     pub(crate) fn check(&self, manifest: &Manifest) -> Result<()> {
-        match manifest.writer_state(&self.writer).epoch {
-            epoch if epoch == self.epoch => Ok(()),
-            epoch => Err(Error::fenced("store: another store was opened under this writer's name")
-                .with("writer", &self.writer)
-                .with("epoch", self.epoch)
-                .with("newest_epoch", epoch)),
+        let newest = manifest.writer_state(&self.writer).epoch;
+        match self.epoch {
+            Some(epoch) if epoch != newest => {
+                Err(Error::fenced("store: another store was opened under this writer's name")
+                    .with("writer", &self.writer)
+                    .with("epoch", epoch)
+                    .with("newest_epoch", newest))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -138,7 +181,8 @@ impl Committer {
     /// Makes `change` part of the newest version and returns a version that has it. `base` is the newest known.
     ///
     /// # Errors
-    /// `Fenced` when another store took over; `Conflict` when a removed segment is gone or the race was never won;
+    /// `Fenced` when another store took over; `Conflict` when a removed segment is gone, an added one was uploaded too long
+    /// ago, or the race was never won;
     /// otherwise what the bucket says, and then the change may be committed or not: try again with the same change.
     pub(crate) async fn commit(&self, base: Arc<Manifest>, change: &Change) -> Result<Arc<Manifest>> {
         let advanced = self
@@ -147,6 +191,12 @@ impl Committer {
                 if change.flush.is_some_and(|flush| self.flushes(manifest) >= flush) {
                     return Ok(Step::Done);
                 }
+                if change.flush.is_none() && is_applied(manifest, change) {
+                    return Ok(Step::Done);
+                }
+                // an entry that replaces one of the same id names objects that were committed before
+                let is_new = |entry: &&Arc<SegmentEntry>| !change.remove.contains(&entry.id);
+                self.check_age(change.add.iter().filter(is_new))?;
                 apply(manifest, change)?;
                 if let (Some(flush), Some(state)) = (change.flush, manifest.writers.get_mut(&self.writer)) {
                     state.flushes = flush;
@@ -158,6 +208,10 @@ impl Committer {
     }
 
     async fn advance(&self, mut base: Arc<Manifest>, edit: impl Fn(&mut Manifest) -> Result<Step>) -> Result<Advanced> {
+        // after a version that was collected, a version could be created that nobody ever reads
+        if !exists(&self.bucket, base.version).await? {
+            base = newest(&self.bucket).await?;
+        }
         for attempt in 0..ATTEMPTS_MAX {
             let mut next = Manifest::clone(&base);
             if let Step::Done = edit(&mut next)? {
@@ -218,6 +272,21 @@ enum Outcome {
     Won,
     WonLater(Arc<Manifest>),
     Lost(Arc<Manifest>),
+}
+
+/// Whether `change`, which is no flush, was made already: an answer was lost. Without a segment that it adds nobody can
+/// tell.
+fn is_applied(manifest: &Manifest, change: &Change) -> bool {
+    !change.add.is_empty()
+        && change.add.iter().all(|entry| manifest.segment(entry.id).is_some_and(|found| found == entry))
+        && change
+            .remove
+            .iter()
+            .all(|id| manifest.segment(*id).is_none() || change.add.iter().any(|entry| entry.id == *id))
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn apply(manifest: &mut Manifest, change: &Change) -> Result<()> {

@@ -11,17 +11,16 @@
 
 use std::sync::Arc;
 
-use flamestore_model::{Error, Result, SegmentId, Tenant};
-use flamestore_segment::{SealedSegment, SealedTable, SegmentOptions, build_tables, seal};
-use futures::{StreamExt, TryStreamExt, stream};
+use flamestore_model::{Error, Result, Tenant};
+use flamestore_segment::{SegmentOptions, build_tables, seal};
 
-use crate::bucket::{Bucket, Created};
 use crate::commit::{Change, Committer};
 use crate::head::HeadPart;
 use crate::key::Day;
-use crate::manifest::{SegmentEntry, SegmentSource, TableEntry};
+use crate::manifest::{SegmentEntry, SegmentSource};
+use crate::upload::{NewSegment, Uploader};
 use crate::view::HeadView;
-use crate::{Clock, Entropy, Manifest, metric};
+use crate::{Manifest, metric};
 
 /// What a flush published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,12 +49,9 @@ pub(crate) fn plan(tenant: &Tenant, view: &HeadView) -> Vec<SegmentPlan> {
 
 /// What publishing needs.
 pub(crate) struct Publisher {
-    pub(crate) bucket: Bucket,
     pub(crate) committer: Committer,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) entropy: Arc<Entropy>,
+    pub(crate) uploader: Uploader,
     pub(crate) segment: SegmentOptions,
-    pub(crate) uploads_max: usize,
 }
 
 /// A flush on its way: its segments, once all their objects are in the bucket.
@@ -83,8 +79,9 @@ impl Publisher {
         swap: impl FnOnce(Arc<Manifest>),
     ) -> Result<FlushReport> {
         let entries = match &pending.uploaded {
-            Some(entries) => entries.clone(),
-            None => self.upload_parts(parts).await?,
+            // what was uploaded long ago may be collected before a commit names it
+            Some(entries) if self.committer.check_age(entries).is_ok() => entries.clone(),
+            _ => self.upload_parts(parts).await?,
         };
         pending.uploaded = Some(entries.clone());
         let report = FlushReport {
@@ -112,65 +109,20 @@ impl Publisher {
             for plan in plan(&part.tenant, &view) {
                 let (view, options, day) = (Arc::clone(&view), self.segment.clone(), plan.day);
                 let sealed = blocking(move || seal(build_tables(view.segment_input(Some(day)), &options)?, &options));
-                entries.push(Arc::new(self.upload(plan, sealed.await?).await?));
+                let new = NewSegment {
+                    tenant: plan.tenant,
+                    day: plan.day,
+                    level: 0,
+                    source: SegmentSource::Flush,
+                    writer: self.committer.writer(),
+                    writer_epoch: self.committer.epoch(),
+                };
+                let entry = self.uploader.upload(new, sealed.await?).await?;
+                metrics::counter!(metric::names::FLUSHED_BYTES).increment(entry.bytes());
+                entries.push(Arc::new(entry));
             }
         }
         Ok(entries)
-    }
-
-    async fn upload(&self, plan: SegmentPlan, sealed: SealedSegment) -> Result<SegmentEntry> {
-        let now = self.clock.now_unix_nano();
-        let millis = u64::try_from(now / 1_000_000).unwrap_or_default();
-        let id = SegmentId::from_parts(millis, self.entropy.next_u128());
-        let entry = self.entry(id, plan, &sealed, now);
-        let uploads = sealed.tables.into_iter().map(|table| self.upload_table(&entry, table));
-        stream::iter(uploads).buffer_unordered(self.uploads_max).try_collect::<()>().await?;
-        metrics::counter!(metric::names::FLUSHED_BYTES).increment(entry.bytes());
-        Ok(entry)
-    }
-
-    async fn upload_table(&self, entry: &SegmentEntry, sealed: SealedTable) -> Result<()> {
-        let path = entry.key(sealed.table).to_string();
-        let bytes = sealed.bytes.len() as u64;
-        match self.bucket.create(&path, sealed.bytes).await? {
-            Created::New => Ok(()),
-            // the id is ours alone: a repeated request found what the first one made
-            Created::Exists if self.bucket.size(&path).await? == Some(bytes) => Ok(()),
-            Created::Exists => Err(Error::internal("an object of a new segment exists already").with("object", path)),
-        }
-    }
-
-    fn entry(&self, id: SegmentId, plan: SegmentPlan, sealed: &SealedSegment, now: i64) -> SegmentEntry {
-        let meta = &sealed.meta;
-        let table = |sealed: &SealedTable| TableEntry {
-            table: sealed.table,
-            bytes: sealed.bytes.len() as u64,
-            rows: sealed.rows,
-            footer_bytes: sealed.footer_bytes,
-            checksum: sealed.checksum,
-        };
-        let mut tables: Vec<TableEntry> = sealed.tables.iter().map(table).collect();
-        tables.sort_by_key(|entry| entry.table);
-        SegmentEntry {
-            id,
-            tenant: plan.tenant,
-            day: plan.day,
-            level: 0,
-            source: SegmentSource::Flush,
-            time_min: meta.time_min,
-            time_max: meta.time_max,
-            profile_types: meta.profile_types.clone(),
-            services: meta.services.clone(),
-            tables,
-            sample_rows: meta.sample_rows,
-            profile_rows: meta.profile_rows,
-            series: meta.series,
-            stacks: meta.stacks,
-            created_unix_nano: now,
-            writer: self.committer.writer().to_owned(),
-            writer_epoch: self.committer.epoch(),
-            format_version: meta.format_version,
-        }
     }
 }
 

@@ -15,7 +15,9 @@
 mod bucket;
 mod check;
 mod clock;
+mod collect;
 mod commit;
+mod compact;
 mod flush;
 mod head;
 mod ids;
@@ -25,22 +27,30 @@ mod metric;
 mod options;
 mod probe;
 mod push;
+mod retain;
 mod snapshot;
 mod source;
 mod state;
 mod store;
+mod upload;
 mod url;
 mod view;
 
 pub use bucket::{Bucket, ObjectEntry};
 pub use check::{CheckReport, Listing, Problem, check, ls};
 pub use clock::{Clock, Entropy, ManualClock, SystemClock};
+pub use collect::{CollectReport, CollectorPolicy, Mode};
+pub use compact::{
+    Busy, CompactionPlan, CompactionPolicy, Compactor, CompactorOptions, DeleteReport, Deletion, LEVEL_MAX,
+    RewriteReport, Scope, plan, plan_all,
+};
 pub use flush::FlushReport;
 pub use key::{Day, ObjectKey};
 pub use manifest::{MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
 pub use metric::names as metric_names;
 pub use options::{Background, StoreOptions};
 pub use push::PushProfile;
+pub use retain::{Keep, RetentionOverride, RetentionPolicy, RetentionTimes};
 pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};
 pub use store::{HeadStatus, Store};
 pub use url::{BucketOptions, StoreUrl};

@@ -20,6 +20,20 @@ pub mod names {
     pub const FLUSH_FAILURES: &str = "flamestore_flush_failures_total";
     /// Counter: bytes of segments uploaded.
     pub const FLUSHED_BYTES: &str = "flamestore_flushed_bytes_total";
+    /// Counter: merges of segments that were committed.
+    pub const COMPACTIONS: &str = "flamestore_compactions_total";
+    /// Counter: bytes of the segments they replaced.
+    pub const COMPACTED_BYTES_IN: &str = "flamestore_compacted_bytes_in_total";
+    /// Counter: bytes of the segments they wrote.
+    pub const COMPACTED_BYTES_OUT: &str = "flamestore_compacted_bytes_out_total";
+    /// Histogram: seconds of a merge from its first read to its commit.
+    pub const COMPACTION_SECONDS: &str = "flamestore_compaction_seconds";
+    /// Counter, by `kind`: rounds of the compactor that failed and will be tried again.
+    pub const COMPACTION_FAILURES: &str = "flamestore_compaction_failures_total";
+    /// Gauge: segments that were never merged.
+    pub const FRESH_SEGMENTS: &str = "flamestore_fresh_segments";
+    /// Counter: objects deleted because nothing refers to them.
+    pub const COLLECTED_OBJECTS: &str = "flamestore_collected_objects_total";
     /// Counter: manifest commits that found their number taken.
     pub const COMMIT_CONFLICTS: &str = "flamestore_commit_conflicts_total";
     /// Gauge: the manifest version in use.

@@ -24,7 +24,9 @@ pub(crate) struct BucketSource {
     entry: Arc<SegmentEntry>,
 }
 
-struct ObjectReader {
+/// Reads one object.
+#[derive(Clone)]
+pub(crate) struct ObjectReader {
     bucket: Bucket,
     path: String,
     bytes: u64,
@@ -40,15 +42,7 @@ impl BucketSource {
 #[async_trait]
 impl TableSource for BucketSource {
     async fn reader(&self, table: Table) -> Result<Box<dyn AsyncFileReader>> {
-        let missing =
-            || Error::not_found("the segment has no such table").with("segment", self.entry.id).with("table", table);
-        let found = self.entry.table(table).ok_or_else(missing)?;
-        Ok(Box::new(ObjectReader {
-            bucket: self.bucket.clone(),
-            path: self.entry.key(table).to_string(),
-            bytes: found.bytes,
-            footer_bytes: found.footer_bytes,
-        }))
+        Ok(Box::new(ObjectReader::new(&self.bucket, &self.entry, table)?))
     }
 
     fn has(&self, table: Table) -> bool {
@@ -57,7 +51,21 @@ impl TableSource for BucketSource {
 }
 
 impl ObjectReader {
-    fn outside(&self, range: &Range<u64>) -> Option<Error> {
+    /// A reader of `table` of a segment.
+    pub(crate) fn new(bucket: &Bucket, entry: &SegmentEntry, table: Table) -> Result<Self> {
+        let missing =
+            || Error::not_found("the segment has no such table").with("segment", entry.id).with("table", table);
+        let found = entry.table(table).ok_or_else(missing)?;
+        Ok(Self {
+            bucket: bucket.clone(),
+            path: entry.key(table).to_string(),
+            bytes: found.bytes,
+            footer_bytes: found.footer_bytes,
+        })
+    }
+
+    /// What is wrong with `range`, if it is not in the object.
+    pub(crate) fn outside(&self, range: &Range<u64>) -> Option<Error> {
         (range.start > range.end || range.end > self.bytes).then(|| {
             Error::corrupt("a table refers to bytes outside of its object")
                 .with("object", &self.path)
@@ -66,7 +74,8 @@ impl ObjectReader {
         })
     }
 
-    async fn read(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
+    /// Bytes `ranges` of the object, all of them.
+    pub(crate) async fn read(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
         if let Some(error) = ranges.iter().find_map(|range| self.outside(range)) {
             return Err(error);
         }
@@ -109,12 +118,18 @@ impl ObjectReader {
         Ok(self.read(vec![range]).await?.remove(0))
     }
 
+    /// The object's size.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where page index and footer are.
+    pub(crate) fn footer(&self) -> Range<u64> {
+        self.bytes - self.footer_bytes.min(self.bytes)..self.bytes
+    }
+
     async fn read_metadata(&self, policy: PageIndexPolicy) -> parquet::errors::Result<Arc<ParquetMetaData>> {
-        let start = self.bytes - self.footer_bytes.min(self.bytes);
-        let footer = self.read_one(start..self.bytes).await.map_err(external)?;
-        let mut reader = ParquetMetaDataReader::new().with_page_index_policy(policy);
-        reader.try_parse_sized(&footer, self.bytes)?;
-        reader.finish().map(Arc::new)
+        parse_metadata(&self.read_one(self.footer()).await.map_err(external)?, self.bytes, policy)
     }
 }
 
@@ -136,7 +151,18 @@ impl AsyncFileReader for ObjectReader {
     }
 }
 
+/// The metadata in the last bytes of a file of `bytes` bytes.
+pub(crate) fn parse_metadata(
+    footer: &Bytes,
+    bytes: u64,
+    policy: PageIndexPolicy,
+) -> parquet::errors::Result<Arc<ParquetMetaData>> {
+    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(policy);
+    reader.try_parse_sized(footer, bytes)?;
+    reader.finish().map(Arc::new)
+}
+
 /// An error that keeps its kind on its way through the Parquet reader: whoever reads finds it by downcasting.
-fn external(error: Error) -> ParquetError {
+pub(crate) fn external(error: Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }

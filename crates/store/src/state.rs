@@ -120,7 +120,9 @@ impl State {
         }
         let mut known = std::mem::take(&mut self.segments);
         for entry in &manifest.segments {
-            let stored = known.remove(&entry.id).unwrap_or_else(|| Arc::new(self.stored(entry)));
+            // a segment that lost a table since is opened anew
+            let same = known.remove(&entry.id).filter(|stored| stored.entry == *entry);
+            let stored = same.unwrap_or_else(|| Arc::new(self.stored(entry)));
             self.segments.insert(entry.id, stored);
         }
         self.damaged.retain(|id, _| self.segments.contains_key(id));

@@ -19,6 +19,7 @@ use crate::ids::{RecentIds, Seen};
 use crate::probe::probe;
 use crate::push::Checked;
 use crate::state::State;
+use crate::upload::Uploader;
 use crate::{Background, FlushReport, Manifest, PushProfile, Snapshot, StoreOptions, metric};
 
 /// Samples from which a push is interned on a thread that may take long.
@@ -204,14 +205,13 @@ impl Store {
 
 impl Inner {
     fn new(options: StoreOptions, committer: Committer) -> Self {
-        let publisher = Publisher {
+        let uploader = Uploader {
             bucket: options.bucket.clone(),
-            committer,
             clock: Arc::clone(&options.clock),
             entropy: Arc::clone(&options.entropy),
-            segment: options.segment.clone(),
             uploads_max: options.uploads_max,
         };
+        let publisher = Publisher { committer, uploader, segment: options.segment.clone() };
         let cache = Arc::new(DictionaryCache::new(options.dictionary_cache_bytes));
         Self {
             publisher,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flamestore_calltree::{
-    Dictionary, FlameTree, FoldOptions, Interner, SealSelection, ValueTree, fold, merge, merge_dictionaries,
-    merge_trees, top,
+    Dictionary, FlameTree, FoldOptions, Interner, Keep, NONE, SealSelection, SealedDictionary, ValueTree, fold, merge,
+    merge_dictionaries, merge_sealed, merge_trees, top,
 };
 use proptest::prelude::*;
 
@@ -58,6 +58,26 @@ fn dictionary(samples: &[Sample]) -> (Arc<Dictionary>, Interner) {
     let mut interner = Interner::new(3);
     interner.intern(&batch(samples)).unwrap();
     (interner.seal(&SealSelection::default()).sealed.dictionary, interner)
+}
+
+fn sealed_of(samples: &[Sample]) -> SealedDictionary {
+    let mut interner = Interner::new(3);
+    interner.intern(&batch(samples)).unwrap();
+    interner.seal(&SealSelection::default()).sealed
+}
+
+/// The stack that ends in `node`, spelled out.
+fn places_of(sealed: &SealedDictionary, node: u32) -> Vec<String> {
+    let dictionary = &sealed.dictionary;
+    let text = |id: u32| String::from_utf8_lossy(dictionary.strings.get(id)).into_owned();
+    let place = |location: u32| {
+        let key = dictionary.locations.mapping[location as usize];
+        let mapping = dictionary.mappings.get(key as usize).map(|mapping| text(mapping.filename));
+        let function = |id: u32| (id != NONE).then(|| text(dictionary.functions.get(id).name));
+        let lines = dictionary.locations.lines(location).map(|line| (function(line.function), line.line));
+        format!("{mapping:?} {:x} {:?}", dictionary.locations.address[location as usize], lines.collect::<Vec<_>>())
+    };
+    sealed.tree.stack(node).into_iter().map(place).collect()
 }
 
 /// Truncation the plain way, from the whole flame tree.
@@ -205,6 +225,60 @@ proptest! {
                 prop_assert_eq!(input.strings.get(u32::try_from(old).unwrap()), merged.dictionary.strings.get(*new));
             }
         }
+    }
+
+    #[test]
+    fn merged_sealed_dictionaries_are_the_sealed_form_of_everything(parts in prop::collection::vec(profiles(1..9), 1..5)) {
+        let sealed: Vec<SealedDictionary> = parts.iter().map(|samples| sealed_of(samples)).collect();
+        let expected = sealed_of(&joined(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        let all = merge_sealed(&sealed.iter().collect::<Vec<_>>());
+        all.sealed.check().unwrap();
+        prop_assert_eq!(&all.sealed.dictionary, &expected.dictionary);
+        prop_assert_eq!(&all.sealed.tree, &expected.tree);
+        let mut leaves = expected.leaves;
+        leaves.sort_unstable();
+        prop_assert_eq!(&all.sealed.leaves, &leaves);
+        for (input, remap) in sealed.iter().zip(&all.remaps) {
+            for (stack, leaf) in input.leaves.iter().enumerate() {
+                let merged = all.sealed.leaves[remap.stacks[stack] as usize];
+                prop_assert_eq!(places_of(&all.sealed, merged), places_of(input, *leaf));
+            }
+        }
+        // One more than the others afterwards is the same as all at once.
+        if let Some((last, first)) = sealed.split_last() {
+            let so_far = merge_sealed(&first.iter().collect::<Vec<_>>());
+            let again = merge_sealed(&[&so_far.sealed, last]);
+            prop_assert_eq!(&again.sealed, &all.sealed);
+            for (remap, expected) in so_far.remaps.into_iter().zip(&all.remaps) {
+                prop_assert_eq!(&remap.then(&again.remaps[0]), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_is_the_sealed_form_of_its_stacks(samples in profiles(1..9), keep in prop::collection::vec(any::<bool>(), 12)) {
+        let sealed = sealed_of(&samples);
+        let mut kept = Keep::nothing(&sealed);
+        kept.stacks.iter_mut().zip(&keep).for_each(|(kept, keep)| *kept = *keep);
+        kept.label_sets.iter_mut().zip(keep.iter().rev()).for_each(|(kept, keep)| *kept = *keep);
+        let part = sealed.retain(&kept);
+        part.sealed.check().unwrap();
+        for (old, new) in part.stacks.iter().enumerate() {
+            prop_assert_eq!(*new != NONE, kept.stacks[old]);
+            if *new != NONE {
+                let leaf = part.sealed.leaves[*new as usize];
+                prop_assert_eq!(places_of(&part.sealed, leaf), places_of(&sealed, sealed.leaves[old]));
+            }
+        }
+        let count = |flags: &[bool]| flags.iter().filter(|flag| **flag).count();
+        prop_assert_eq!(part.sealed.leaves.len(), count(&kept.stacks));
+        prop_assert_eq!(part.sealed.dictionary.label_sets.len(), count(&kept.label_sets));
+        // Nothing is left to drop: the part of everything in it is itself.
+        let mut all = Keep::nothing(&part.sealed);
+        all.stacks.fill(true);
+        all.label_sets.fill(true);
+        prop_assert!(all.is_all());
+        prop_assert_eq!(part.sealed.retain(&all).sealed, part.sealed);
     }
 
     #[test]

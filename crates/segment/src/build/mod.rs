@@ -18,35 +18,71 @@ use flamestore_model::{Error, NONE, Result};
 use crate::input::{DictionaryInput, SeriesInput};
 use crate::rows::{DictionaryEntry, Span};
 use crate::schema::{FORMAT_VERSION, Table};
+use crate::seal::{SampleWriter, SealedSegment, TRIAL_ROWS, seal_rest};
 use crate::{SegmentInput, SegmentMeta, SegmentOptions, SegmentTables};
 
 /// Numbers, sorts and lays out `input` as tables.
 ///
 /// # Errors
 /// `Exhausted` when ids do not fit 32 bits, `Internal` when `input` contradicts itself.
-pub fn build_tables(mut input: SegmentInput, options: &SegmentOptions) -> Result<SegmentTables> {
-    input.dictionaries.sort_by(|a, b| a.service_name.cmp(&b.service_name));
-    check_input(&input)?;
-    let mut series = Vec::new();
-    let mut dictionaries = Vec::new();
-    for (id, dictionary) in input.dictionaries.into_iter().enumerate() {
-        let numbered = Numbered::new(id32(id)?, dictionaries.last(), &dictionary)?;
-        let entry = numbered.entry.dictionary_id;
-        series.extend(dictionary.series.into_iter().map(|series| PlannedSeries::new(entry, &numbered, series)));
-        dictionaries.push(Numbered { sealed: Some(dictionary.sealed), ..numbered });
-    }
-    series.sort_by(|a, b| a.key().cmp(&b.key()));
-    if let Some(pair) = series.windows(2).find(|pair| pair[0].key() == pair[1].key()) {
-        return Err(Error::internal("a series stands twice").with("service", &pair[0].service_name));
+pub fn build_tables(input: SegmentInput, options: &SegmentOptions) -> Result<SegmentTables> {
+    let mut samples = Vec::new();
+    let mut tables = Planned::new(input)?.lay_out(options, &mut |batch| {
+        samples.push(batch);
+        Ok(())
+    })?;
+    tables.set(Table::Samples, samples);
+    Ok(tables)
+}
+
+/// Builds and encodes `input` in one go: the rows of `samples`, most of a segment, are encoded as they are laid out, so
+/// that beside `input` itself only their encoded form is in memory.
+///
+/// # Errors
+/// As [`build_tables`] and [`seal`](crate::seal()).
+pub fn build_sealed(input: SegmentInput, options: &SegmentOptions) -> Result<SealedSegment> {
+    let planned = Planned::new(input)?;
+    let mut writer = SampleWriter::new(samples::some_values(&planned.series, TRIAL_ROWS), options)?;
+    let tables = planned.lay_out(options, &mut |batch| writer.write(&batch))?;
+    seal_rest(tables, Some(writer.finish()?), options)
+}
+
+/// The input of a segment, numbered and sorted.
+struct Planned {
+    dictionaries: Vec<Numbered>,
+    series: Vec<PlannedSeries>,
+}
+
+impl Planned {
+    fn new(mut input: SegmentInput) -> Result<Self> {
+        input.dictionaries.sort_by(|a, b| a.service_name.cmp(&b.service_name));
+        check_input(&input)?;
+        let mut series = Vec::new();
+        let mut dictionaries = Vec::new();
+        for (id, dictionary) in input.dictionaries.into_iter().enumerate() {
+            let numbered = Numbered::new(id32(id)?, dictionaries.last(), &dictionary)?;
+            let entry = numbered.entry.dictionary_id;
+            series.extend(dictionary.series.into_iter().map(|series| PlannedSeries::new(entry, &numbered, series)));
+            dictionaries.push(Numbered { sealed: Some(dictionary.sealed), ..numbered });
+        }
+        series.sort_by(|a, b| a.key().cmp(&b.key()));
+        match series.windows(2).find(|pair| pair[0].key() == pair[1].key()) {
+            None => Ok(Self { dictionaries, series }),
+            Some(pair) => Err(Error::internal("a series stands twice").with("service", &pair[0].service_name)),
+        }
     }
 
-    let mut tables = SegmentTables::new(SegmentMeta::default());
-    let laid = samples::build(&dictionaries, &mut series, options, &mut tables)?;
-    tables.set(Table::Series, series::build(&series, &laid)?);
-    tables.set(Table::Postings, postings::build(&series)?);
-    dictionary::build(&mut dictionaries, options, &mut tables)?;
-    tables.meta = meta(&tables, &dictionaries, &series, &laid);
-    Ok(tables)
+    /// All tables but `samples`, whose rows go to `sink`.
+    fn lay_out(self, options: &SegmentOptions, sink: &mut samples::Sink<'_>) -> Result<SegmentTables> {
+        let Self { mut dictionaries, mut series } = self;
+        let mut tables = SegmentTables::new(SegmentMeta::default());
+        let (laid, sample_rows) = samples::build(&dictionaries, &mut series, options, &mut tables, sink)?;
+        tables.set(Table::Series, series::build(&series, &laid)?);
+        tables.set(Table::Postings, postings::build(&series)?);
+        dictionary::build(&mut dictionaries, options, &mut tables)?;
+        tables.meta = SegmentMeta { sample_rows, ..meta(&tables, &dictionaries, &series, &laid) };
+        Ok(tables)
+    }
 }
 
 /// A dictionary with its place in the segment.
@@ -173,7 +209,7 @@ fn meta(
         time_max: with_profiles().map(|series| series.time_max).max().unwrap_or(0),
         profile_types: series.iter().map(|s| s.type_id.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
         services: dictionaries.iter().map(|d| d.entry.service_name.clone()).collect(),
-        sample_rows: rows(Table::Samples),
+        sample_rows: 0,
         profile_rows: rows(Table::Profiles),
         series: rows(Table::Series),
         stacks: rows(Table::Stacks),

@@ -14,6 +14,9 @@ use crate::rows::Span;
 use crate::schema::{Table, binaries_element};
 use crate::{SegmentOptions, SegmentTables};
 
+/// Values of a profile that are looked at to choose an encoding.
+const VALUES_OF_PROFILE: usize = 1024;
+
 /// What laying out the profiles of a series told.
 pub(super) struct LaidSeries {
     pub(super) profiles: Span,
@@ -22,13 +25,18 @@ pub(super) struct LaidSeries {
     pub(super) temporality: Temporality,
 }
 
-/// Lays out all profiles, consuming those of `series`.
+/// Where the batches of `samples` go.
+pub(super) type Sink<'a> = dyn FnMut(RecordBatch) -> Result<()> + 'a;
+
+/// Lays out all profiles, consuming those of `series`, and hands the rows of `samples` to `sink` batch by batch. Returns
+/// what it learned of each series and the number of those rows.
 pub(super) fn build(
     dictionaries: &[Numbered],
     series: &mut [PlannedSeries],
     options: &SegmentOptions,
     tables: &mut SegmentTables,
-) -> Result<Vec<LaidSeries>> {
+    sink: &mut Sink<'_>,
+) -> Result<(Vec<LaidSeries>, u64)> {
     let mut samples = SampleColumns::default();
     let mut profiles = ProfileColumns::default();
     let mut rollups = RollUpBuilder::new(options);
@@ -58,20 +66,30 @@ pub(super) fn build(
                 values: &samples.values[start..],
             })?;
             if samples.rows() >= options.batch_rows {
-                samples.flush()?;
+                samples.flush(sink)?;
             }
         }
     }
-    samples.flush()?;
+    samples.flush(sink)?;
     rollups.finish(options, tables)?;
-    tables.set(Table::Samples, samples.batches);
     tables.set(Table::Profiles, profiles.finish(options)?);
-    Ok(laid)
+    Ok((laid, samples.rows_before))
+}
+
+/// At most about `rows_max` values as `samples` will hold them, from all over `series`.
+pub(super) fn some_values(series: &[PlannedSeries], rows_max: usize) -> ArrayRef {
+    let profiles = || series.iter().flat_map(|series| &series.input.profiles);
+    let step = (profiles().count() * VALUES_OF_PROFILE).div_ceil(rows_max.max(1)).max(1);
+    let mut values = Vec::new();
+    for profile in profiles().step_by(step) {
+        let unit = unit_of(profile.values.iter().copied());
+        values.extend(profile.values.iter().take(VALUES_OF_PROFILE).map(|value| value / unit));
+    }
+    Arc::new(Int64Array::from(values))
 }
 
 #[derive(Default)]
 struct SampleColumns {
-    batches: Vec<RecordBatch>,
     rows_before: u64,
     series: Vec<u32>,
     profiles: Vec<u32>,
@@ -105,7 +123,7 @@ impl SampleColumns {
         self.times.resize(self.stacks.len(), input.meta.time_unix_nano);
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         if self.stacks.is_empty() {
             return Ok(());
         }
@@ -120,8 +138,7 @@ impl SampleColumns {
             i64s(&mut self.values),
             Arc::new(UInt32Array::from(std::mem::take(&mut self.label_sets))),
         ];
-        self.batches.push(batch(Table::Samples, columns)?);
-        Ok(())
+        sink(batch(Table::Samples, columns)?)
     }
 }
 

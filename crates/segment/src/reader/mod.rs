@@ -142,6 +142,20 @@ impl SegmentReader {
         profiles::select(self, series, Some(range), report).await
     }
 
+    /// The profiles of `series`, whenever they were taken, by row.
+    pub(crate) async fn all_profiles(
+        &self,
+        series: &RoaringBitmap,
+        report: &mut ScanReport,
+    ) -> Result<Vec<ProfileRow>> {
+        profiles::select(self, series, None, report).await
+    }
+
+    /// The rows of `table`.
+    pub(crate) async fn rows(&self, table: Table) -> Result<u64> {
+        Ok(self.file(table).await?.rows())
+    }
+
     /// The profiles of parts, ranges of time of one series each, in order of series.
     pub(crate) async fn profiles_of(
         &self,

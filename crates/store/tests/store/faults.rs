@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use std::sync::Mutex;
 
 /// What goes wrong with a PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +30,52 @@ pub(crate) enum PutFault {
 }
 
 /// Memory with faults; clones of the `Arc` share them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Faulty {
     memory: InMemory,
     rules: Mutex<Vec<(PutFault, &'static str, usize)>>,
     puts: Mutex<Vec<String>>,
+    requests: AtomicUsize,
+    /// How many requests are answered; those after fail.
+    answered: AtomicUsize,
 }
 
 impl Faulty {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Self::with(InMemory::new())
+    }
+
+    fn with(memory: InMemory) -> Arc<Self> {
+        let (rules, puts) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { memory, rules, puts, requests: AtomicUsize::new(0), answered: AtomicUsize::new(usize::MAX) })
+    }
+
+    /// A copy of the objects, without rules.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        Self::with(self.memory.fork())
+    }
+
+    /// Answers so many further requests; those after fail and change nothing.
+    pub(crate) fn answer(&self, requests: usize) {
+        self.requests.store(0, Ordering::SeqCst);
+        self.answered.store(requests, Ordering::SeqCst);
+    }
+
+    /// Requests since [`Self::answer`], the failed ones included.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Puts other bytes in place of an object.
+    pub(crate) async fn overwrite(&self, path: &str, bytes: impl Into<PutPayload>) {
+        self.memory.put_opts(&Path::from(path), bytes.into(), PutOptions::default()).await.unwrap();
+    }
+
+    fn request(&self) -> Result<()> {
+        match self.requests.fetch_add(1, Ordering::SeqCst) < self.answered.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(failed()),
+        }
     }
 
     /// The next `times` PUTs of paths that contain `part` meet `fault`.
@@ -72,6 +109,7 @@ fn failed() -> object_store::Error {
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.request()?;
         let fault = self.fault(location);
         if fault == Some(PutFault::Refused) {
             return Err(failed());
@@ -96,22 +134,31 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.request()?;
         self.memory.get_opts(location, options).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.request()?;
         self.memory.get_ranges(location, ranges).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.memory.delete_stream(locations)
+        match self.request() {
+            Ok(()) => self.memory.delete_stream(locations),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.memory.list(prefix)
+        match self.request() {
+            Ok(()) => self.memory.list(prefix),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.request()?;
         self.memory.list_with_delimiter(prefix).await
     }
 

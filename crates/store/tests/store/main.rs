@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests; clippy knows only functions marked as such")]
 
+mod collecting;
+mod compacting;
 mod conformance;
 mod damage;
+mod deleting;
 mod faults;
 mod flushing;
 mod limits;
