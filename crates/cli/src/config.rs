@@ -15,6 +15,8 @@
 //! [query]
 //! memory_bytes_max = "1GiB"
 //! ```
+//!
+//! Sections about how the store is tended are in `upkeep`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,11 +26,12 @@ use std::time::Duration;
 
 use clap::Args;
 use flamestore_query::QueryOptions;
-use flamestore_server::ServerConfig;
-use flamestore_store::{BucketOptions, StoreOptions, StoreUrl};
+use flamestore_server::{Role, ServerConfig};
+use flamestore_store::{Access, Bucket, BucketOptions, CompactorOptions, StoreOptions, StoreUrl};
 use serde::Deserialize;
 
 use crate::failure::{Failure, Outcome};
+use crate::upkeep::{CollectorSection, CompactionSection, RetentionSection, Upkeep};
 
 /// A number of bytes: `1048576`, `1MiB`, `2 GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,15 @@ pub(crate) struct BucketArgs {
 /// What may be set by flags; the file can set more.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct LimitArgs {
+    /// What this process does: any of ingest, query and compact [default: all].
+    #[arg(long, env = "FLAMESTORE_ROLES", value_name = "ROLE,…", value_delimiter = ',')]
+    roles: Vec<Role>,
+    /// Memory for merging segments [default: 512MiB].
+    #[arg(long, env = "FLAMESTORE_COMPACTION_MEMORY_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
+    compaction_memory_bytes_max: Option<ByteSize>,
+    /// How often the segments of other processes are looked for [default: 10s].
+    #[arg(long, env = "FLAMESTORE_REFRESH_INTERVAL", value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Limits")]
+    refresh_interval: Option<Duration>,
     /// The name of this server among those that write to the store: a server started under the same name replaces the former.
     #[arg(long, env = "FLAMESTORE_WRITER", value_name = "NAME", help_heading = "Limits")]
     writer: Option<String>,
@@ -94,6 +106,7 @@ pub(crate) struct Settings {
     /// What bounds queries.
     pub(crate) query: QueryOptions,
     head: HeadSection,
+    upkeep: Upkeep,
 }
 
 /// A configuration file.
@@ -105,6 +118,9 @@ struct File {
     bucket: BucketSection,
     head: HeadSection,
     query: QuerySection,
+    compaction: CompactionSection,
+    retention: RetentionSection,
+    collector: CollectorSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -129,6 +145,7 @@ struct HeadSection {
     flush_bytes: Option<ByteSize>,
     flush_interval: Option<Lasting>,
     retry_window: Option<Lasting>,
+    refresh_interval: Option<Lasting>,
     uploads_max: Option<usize>,
     dictionary_cache_bytes: Option<ByteSize>,
 }
@@ -143,7 +160,7 @@ struct QuerySection {
 /// A duration as text.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Lasting(Duration);
+pub(crate) struct Lasting(pub(crate) Duration);
 
 impl Settings {
     /// The settings of flags (which clap has completed from the environment), `file` and defaults.
@@ -173,6 +190,7 @@ impl Settings {
             server: file.server,
             query: QueryOptions::default(),
             head: file.head,
+            upkeep: Upkeep { compaction: file.compaction, retention: file.retention, collector: file.collector },
         };
         if let Some(bytes) = file.query.memory_bytes_max {
             settings.query.memory_bytes_max = bytes.0;
@@ -185,7 +203,13 @@ impl Settings {
     }
 
     fn set(&mut self, listen: Option<SocketAddr>, limits: &LimitArgs) {
-        let Self { server, query, head, .. } = self;
+        let Self { server, query, head, upkeep, .. } = self;
+        if !limits.roles.is_empty() {
+            server.roles.clone_from(&limits.roles);
+        }
+        let compaction = &mut upkeep.compaction;
+        compaction.memory_bytes_max = limits.compaction_memory_bytes_max.or(compaction.memory_bytes_max);
+        head.refresh_interval = limits.refresh_interval.map(Lasting).or(head.refresh_interval);
         server.listen = listen.unwrap_or(server.listen);
         server.request_bytes_max = limits.request_bytes_max.map_or(server.request_bytes_max, |bytes| bytes.0);
         server.deadline_max = limits.deadline_max.or(server.deadline_max);
@@ -194,6 +218,22 @@ impl Settings {
         head.head_bytes_max = limits.head_bytes_max.or(head.head_bytes_max);
         head.flush_bytes = limits.flush_bytes.or(head.flush_bytes);
         head.flush_interval = limits.flush_interval.map(Lasting).or(head.flush_interval);
+    }
+
+    /// The settings that matter for tending `store`: those of `file` and of `bucket`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn of_store(file: Option<&Path>, store: &StoreUrl, bucket: &BucketArgs) -> Outcome<Self> {
+        Self::read(file, Some(store), None, bucket, &LimitArgs::default())
+    }
+
+    /// How to tend the store in `bucket`.
+    ///
+    /// # Errors
+    /// When a tenant of a retention is none.
+    pub(crate) fn compactor_options(&self, bucket: Bucket) -> Outcome<CompactorOptions> {
+        Ok(self.upkeep.options(bucket)?)
     }
 
     /// How to open the store.
@@ -208,6 +248,10 @@ impl Settings {
         options.flush_bytes = head.flush_bytes.map_or(options.flush_bytes, |bytes| bytes.0);
         options.flush_interval = head.flush_interval.map_or(options.flush_interval, |lasting| lasting.0);
         options.retry_window = head.retry_window.map_or(options.retry_window, |lasting| lasting.0);
+        options.refresh_interval = head.refresh_interval.map_or(options.refresh_interval, |lasting| lasting.0);
+        if !self.server.has_role(Role::Ingest) {
+            options.access = Access::ReadOnly;
+        }
         options.uploads_max = head.uploads_max.unwrap_or(options.uploads_max);
         options.dictionary_cache_bytes =
             head.dictionary_cache_bytes.map_or(options.dictionary_cache_bytes, |bytes| bytes.0);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use flamestore_query::Engine;
-use flamestore_server::Server;
-use flamestore_store::{Store, StoreUrl};
+use flamestore_server::{Role, Server};
+use flamestore_store::{Compactor, Store, StoreUrl};
+use tokio::task::JoinHandle;
 
 use crate::config::{BucketArgs, LimitArgs, Settings, listen_address, store_url};
 use crate::failure::{Failure, Outcome};
@@ -39,23 +40,64 @@ impl Serve {
         let config = self.config.as_deref();
         let settings = Settings::read(config, self.store.as_ref(), self.listen, &self.bucket, &self.limits)?;
         let stop = StopSignal::new()?;
-        let server = bind(&settings).await?;
+        let (server, tending) = bind(&settings).await?;
         output::print(&ready_line(server.local_addr(), &settings.store))?;
-        Ok(server.serve(stop.received()).await?)
+        let served = server.serve(stop.received()).await;
+        tending.end().await;
+        Ok(served?)
     }
 }
 
-/// A server of `settings` that holds its port; its store is open.
+/// The compactor of a server, if that is one of its roles.
+pub(crate) struct Tending {
+    running: Option<(Arc<Compactor>, JoinHandle<()>)>,
+}
+
+impl Tending {
+    fn start(compactor: Compactor, store: Arc<Store>) -> Self {
+        let compactor = Arc::new(compactor);
+        let running = Arc::clone(&compactor);
+        let task = tokio::spawn(async move { running.run(Some(&store)).await });
+        Self { running: Some((compactor, task)) }
+    }
+
+    /// Ends what is under way; what it has not committed is lost and not missed.
+    pub(crate) async fn end(mut self) {
+        if let Some((compactor, task)) = self.running.take() {
+            compactor.stop();
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the compactor broke");
+            }
+        }
+    }
+}
+
+impl Drop for Tending {
+    fn drop(&mut self) {
+        if let Some((compactor, _)) = &self.running {
+            compactor.stop();
+        }
+    }
+}
+
+/// A server of `settings` that holds its port; its store is open, and tended if that is one of its roles.
 ///
 /// # Errors
 /// When the store cannot be opened or the port cannot be had.
-pub(crate) async fn bind(settings: &Settings) -> Outcome<Server> {
+pub(crate) async fn bind(settings: &Settings) -> Outcome<(Server, Tending)> {
     let store = Store::open(settings.store_options()?).await?;
     let engine = Arc::new(Engine::new(Arc::clone(&store), settings.query.clone())?);
-    Server::bind(settings.server.clone(), store, engine).await.map_err(|error| {
+    let tends = settings.server.has_role(Role::Compact);
+    // the store's own bucket: one in memory is gone with its handle
+    let compactor = tends.then(|| settings.compactor_options(store.options().bucket.clone())).transpose()?;
+    let compactor = compactor.map(Compactor::new).transpose()?;
+    let bound = Server::bind(settings.server.clone(), Arc::clone(&store), engine).await;
+    let server = bound.map_err(|error| {
         let hint = "is another server running there? `--listen 127.0.0.1:0` takes a free port";
         Failure::from(error).hint(hint)
-    })
+    })?;
+    let tending = compactor.map_or(Tending { running: None }, |compactor| Tending::start(compactor, store));
+    Ok((server, tending))
 }
 
 /// What tells people and scripts that a server is ready, and where.

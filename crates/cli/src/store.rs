@@ -1,4 +1,4 @@
-//! `store check` and `store ls`: a bucket looked at without a server. Nothing is written.
+//! `store`: a bucket looked at and tended without a server. `check` and `ls` write nothing.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::config::{BucketArgs, store_url};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Column, ListFormat, note};
+use crate::tend::{Compact, Delete, Gc};
 use crate::time::{rfc3339, short};
 
-/// Looks at a bucket without a server.
+/// Looks at a bucket and tends it, without a server.
 #[derive(Args, Debug)]
 pub(crate) struct StoreCommand {
     #[command(subcommand)]
@@ -24,6 +25,9 @@ enum Action {
     Check(Place),
     /// Lists the segments.
     Ls(Place),
+    Compact(Compact),
+    Gc(Gc),
+    Delete(Delete),
 }
 
 #[derive(Args, Debug)]
@@ -68,6 +72,9 @@ impl StoreCommand {
         match self.action {
             Action::Check(place) => place.check().await,
             Action::Ls(place) => place.ls().await,
+            Action::Compact(compact) => compact.run().await,
+            Action::Gc(gc) => gc.run().await,
+            Action::Delete(delete) => delete.run().await,
         }
     }
 }

@@ -279,6 +279,41 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
 }
 
 #[test]
+fn a_store_is_tended_without_a_server() {
+    let house = House::new().restart();
+    house.push("d.pb.gz", "api", NOON + 60_000_000_000, &Fixture::cpu().profile("main;late 7"));
+    let store = house.path("store");
+    let House { folder, server } = house;
+    assert_eq!(server.stop("TERM").code, Some(0));
+    let tend = |args: &[&str]| run(&[&["store"], args, &["--store", &store]].concat());
+    let segments = || ok(&["store", "ls", "--store", &store, "--format", "json"]).matches("\"id\"").count();
+    assert_eq!(segments(), 2);
+    let merged = tend(&["compact", "--all"]);
+    assert!(merged.code == Some(0) && merged.err.contains("merged 2 segments"), "{}", merged.err);
+    assert_eq!(segments(), 1);
+    let web = ["delete", "--query", "{service_name=\"web\"}", "--from", "2026-05-01", "--to", "2026-05-02"];
+    let planned = tend(&[&web[..], &["--dry-run"]].concat());
+    assert!(planned.err.contains("would delete 4 profiles"), "{}", planned.err);
+    let deleted = tend(&web);
+    assert!(deleted.code == Some(0) && deleted.err.contains("deleted 4 profiles"), "{}", deleted.err);
+    let listed = ok(&["store", "ls", "--store", &store, "--format", "json"]);
+    assert!(listed.contains("\"services\":[\"api\"]"), "{listed}");
+    let collected = tend(&["gc"]);
+    assert!(collected.code == Some(0) && collected.err.contains("deleted 0 objects"), "{}", collected.err);
+    assert_eq!(run(&["store", "check", "--store", &store]).code, Some(0));
+    let missing = run(&["store", "compact", "--store", &format!("{store}-not")]);
+    assert!(missing.code == Some(1) && missing.err.contains("no such folder"), "{}", missing.err);
+
+    // a server that only answers sees what is there, and takes nothing
+    let reader = Running::start(&["serve", "--store", &store, "--listen", "127.0.0.1:0", "--roles", "query"]);
+    let query = [&["merge", "--query", &api()], &AROUND[..]].concat();
+    assert_eq!(reader.ok(&query), "main;late 7\nmain;read 8\nmain;seek 2\nmain;write 1\n");
+    let file = write_pprof(folder.path(), "e.pb.gz", &Fixture::cpu().profile("main 1"));
+    assert_eq!(reader.run(&["push", file.to_str().unwrap(), "--label", "service_name=x"]).code, Some(1));
+    assert_eq!(reader.stop("TERM").code, Some(0));
+}
+
+#[test]
 fn a_store_is_listed_and_checked_without_a_server() {
     let house = House::new();
     let store = house.path("store");

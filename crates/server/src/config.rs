@@ -1,11 +1,42 @@
 //! What a server is told: where to listen and what bounds it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use flamestore_formats::Limits;
 use flamestore_model::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+/// Something a process does for a store. Several processes can share the work on one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes profiles and writes them as segments.
+    Ingest,
+    /// Answers queries over the segments, and over what it has itself in memory.
+    Query,
+    /// Merges, expires and collects.
+    Compact,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ingest, Self::Query, Self::Compact];
+}
+
+impl FromStr for Role {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "ingest" => Ok(Self::Ingest),
+            "query" => Ok(Self::Query),
+            "compact" => Ok(Self::Compact),
+            _ => Err(Error::invalid("a role is ingest, query or compact").with("role", format!("{text:?}"))),
+        }
+    }
+}
 
 /// Where a server listens and what bounds it. Every field has a default; an unknown field is an error.
 ///
@@ -13,6 +44,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
+    /// What the process does; everything unless told otherwise.
+    pub roles: Vec<Role>,
     /// The address and the port of all protocols; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Bytes of one request message, as sent and after `grpc-encoding`. Over it: `RESOURCE_EXHAUSTED`.
@@ -47,6 +80,7 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
+            roles: Role::ALL.to_vec(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4040)),
             request_bytes_max: 64 << 20,
             answer_bytes_max: 1 << 30,
@@ -68,7 +102,7 @@ impl ServerConfig {
     /// Checks what the types do not say.
     ///
     /// # Errors
-    /// `Invalid`, naming a setting that must not be 0.
+    /// `Invalid`, naming a setting that must not be 0 or empty.
     pub fn check(&self) -> Result<()> {
         let positive = [
             ("request_bytes_max", self.request_bytes_max),
@@ -77,10 +111,18 @@ impl ServerConfig {
             ("connections_max", self.connections_max),
             ("push_profiles_max", self.push_profiles_max),
         ];
+        if self.roles.is_empty() {
+            return Err(Error::invalid("roles: a server needs at least one of ingest, query and compact"));
+        }
         match positive.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(Error::invalid(format!("{name} must be at least 1"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether the process has this role.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role)
     }
 
     /// `compute_threads_max`, with 0 resolved.

@@ -25,5 +25,5 @@ mod status;
 mod telemetry;
 mod translate;
 
-pub use config::{ProfileLimits, ServerConfig};
+pub use config::{ProfileLimits, Role, ServerConfig};
 pub use server::Server;

@@ -21,13 +21,13 @@ use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
-use crate::ServerConfig;
 use crate::compute::Compute;
 use crate::guard::{Guard, Method, guard, is_grpc};
 use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::query::Queries;
 use crate::telemetry;
+use crate::{Role, ServerConfig};
 
 /// What the routes of one server stand on.
 pub(crate) struct Parts {
@@ -65,8 +65,15 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     let ingest = Ingest { store: Arc::clone(&store), compute: compute.clone(), config: Arc::clone(&config), limits };
     let holdings = Holdings { store, compute: compute.clone() };
     let queries = Queries { engine, compute };
-    let routes = Routes::new(limited!(IngestServiceServer, ingest, config))
-        .add_service(limited!(QueryServiceServer, queries, config))
+    let mut roles = Routes::builder();
+    if config.has_role(Role::Ingest) {
+        roles.add_service(limited!(IngestServiceServer, ingest, config));
+    }
+    if config.has_role(Role::Query) {
+        roles.add_service(limited!(QueryServiceServer, queries, config));
+    }
+    let routes = roles
+        .routes()
         .add_service(limited!(StatusServiceServer, holdings, config))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health),

@@ -48,7 +48,7 @@ pub use flush::FlushReport;
 pub use key::{Day, ObjectKey};
 pub use manifest::{MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
 pub use metric::names as metric_names;
-pub use options::{Background, StoreOptions};
+pub use options::{Access, Background, StoreOptions};
 pub use push::PushProfile;
 pub use retain::{Keep, RetentionOverride, RetentionPolicy, RetentionTimes};
 pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};

@@ -78,7 +78,7 @@ pub struct SegmentEntry {
     pub tenant: Tenant,
     /// The day of all its profiles.
     pub day: Day,
-    /// How often its rows were merged: 0 fresh from a head.
+    /// 0 fresh from a head, 1 an hour, 2 a day, higher what came late to a day.
     pub level: u32,
     /// Where its rows come from.
     pub source: SegmentSource,

@@ -29,6 +29,10 @@ pub struct StoreOptions {
     pub retry_window: Duration,
     /// Ids remembered of published profiles, 48 bytes each; the oldest go first.
     pub retry_ids_max: usize,
+    /// Whether it takes profiles.
+    pub access: Access,
+    /// How often what others committed is read, unless nothing happens by itself.
+    pub refresh_interval: Duration,
     /// Tables uploaded at one time.
     pub uploads_max: usize,
     /// Bytes of decoded dictionaries kept for queries.
@@ -41,6 +45,15 @@ pub struct StoreOptions {
     pub clock: Arc<dyn Clock>,
     /// Random bits of ids and nonces.
     pub entropy: Arc<Entropy>,
+}
+
+/// Whether a store takes profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It does, as a writer with an epoch of its own.
+    ReadWrite,
+    /// It only reads; it writes nothing to the bucket and fences nobody.
+    ReadOnly,
 }
 
 /// Whether a store works by itself.
@@ -64,6 +77,8 @@ impl StoreOptions {
             flush_retry_delay: Duration::from_secs(1),
             retry_window: Duration::from_secs(600),
             retry_ids_max: 1 << 20,
+            access: Access::ReadWrite,
+            refresh_interval: Duration::from_secs(10),
             uploads_max: 8,
             dictionary_cache_bytes: 64 << 20,
             segment: SegmentOptions::default(),
@@ -89,6 +104,9 @@ impl StoreOptions {
         }
         if self.flush_interval.is_zero() || self.flush_retry_delay.is_zero() {
             return Err(Error::invalid("store: flush_interval and flush_retry_delay must be longer than 0"));
+        }
+        if self.refresh_interval.is_zero() {
+            return Err(Error::invalid("store: refresh_interval must be longer than 0"));
         }
         Ok(())
     }

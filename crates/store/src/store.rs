@@ -20,7 +20,7 @@ use crate::probe::probe;
 use crate::push::Checked;
 use crate::state::State;
 use crate::upload::Uploader;
-use crate::{Background, FlushReport, Manifest, PushProfile, Snapshot, StoreOptions, metric};
+use crate::{Access, Background, FlushReport, Manifest, PushProfile, Snapshot, StoreOptions, metric};
 
 /// Samples from which a push is interned on a thread that may take long.
 const INLINE_SAMPLES_MAX: usize = 256;
@@ -72,8 +72,8 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in the bucket of `options`: reads the newest manifest, probes the bucket, and claims the writer's
-    /// next epoch, which fences the store that had it.
+    /// Opens the store in the bucket of `options`: reads the newest manifest and, unless it only reads, probes the bucket
+    /// and claims the writer's next epoch, which fences the store that had it.
     ///
     /// # Errors
     /// `Invalid`, naming the setting, when the bucket cannot be used as it is set up, or when a newer Flamestore wrote
@@ -82,15 +82,25 @@ impl Store {
     pub async fn open(options: StoreOptions) -> Result<Arc<Self>> {
         options.check()?;
         let newest = commit::newest(&options.bucket).await?;
-        probe(&options.bucket, options.entropy.next_u128()).await?;
+        let (bucket, writer) = (options.bucket.clone(), options.writer.clone());
         let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
-        let (committer, manifest) =
-            Committer::claim(options.bucket.clone(), newest, options.writer.clone(), clock, entropy).await?;
+        let (committer, manifest) = match options.access {
+            Access::ReadOnly => (Committer::tending(bucket, writer, clock, entropy), newest),
+            Access::ReadWrite => {
+                probe(&bucket, options.entropy.next_u128()).await?;
+                Committer::claim(bucket, newest, writer, clock, entropy).await?
+            }
+        };
         let inner = Arc::new(Inner::new(options, committer));
         inner.install(manifest, None);
         let stop = CancellationToken::new();
-        let background =
-            (inner.options.background == Background::Run).then(|| tokio::spawn(Arc::clone(&inner).run(stop.clone())));
+        let background = (inner.options.background == Background::Run).then(|| {
+            let (flushing, refreshing) =
+                (Arc::clone(&inner).run(stop.clone()), Arc::clone(&inner).keep_fresh(stop.clone()));
+            tokio::spawn(async move {
+                tokio::join!(flushing, refreshing);
+            })
+        });
         let guard = stop.clone().drop_guard();
         Ok(Arc::new(Self { inner, background: Mutex::new(background), stop, _stop_on_drop: guard }))
     }
@@ -99,7 +109,7 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` when the batch or the labels are wrong; `Exhausted`, naming `head_bytes_max`, when the head is full;
-    /// `Conflict` when the same id is being pushed right now; `Fenced` when another store took over this writer;
+    /// `Conflict` when the same id is being pushed right now; `Invalid` when the store only reads; `Fenced` when another store took over this writer;
     /// `Unavailable` after [`Self::shutdown`].
     pub async fn push(&self, push: PushProfile) -> Result<ProfileId> {
         let pushed = match push.batch.samples.len() {
@@ -162,11 +172,7 @@ impl Store {
     /// # Errors
     /// What the bucket says; `Corrupt` when the newest manifest is damaged.
     pub async fn refresh(&self) -> Result<u64> {
-        let pending = self.inner.flushing.lock().await;
-        let newest = commit::newer(&self.inner.options.bucket, &self.manifest()).await?;
-        let version = newest.version;
-        self.inner.install(newest, Some(&pending));
-        Ok(version)
+        self.inner.refresh().await
     }
 
     /// Leaves segment `id` out of later snapshots because of `reason`, until a manifest drops it or the store is reopened.
@@ -227,7 +233,32 @@ impl Inner {
         }
     }
 
+    async fn refresh(&self) -> Result<u64> {
+        let pending = self.flushing.lock().await;
+        let known = Arc::clone(self.state.read().manifest());
+        let newest = commit::newer(&self.options.bucket, &known).await?;
+        let version = newest.version;
+        self.install(newest, Some(&pending));
+        Ok(version)
+    }
+
+    /// Reads what others committed every now and then, until stopped.
+    async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.options.clock.sleep(self.options.refresh_interval) => {}
+            }
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(%error, "what others committed could not be read and will be asked for again");
+            }
+        }
+    }
+
     fn push(&self, push: PushProfile) -> Result<ProfileId> {
+        if self.options.access == Access::ReadOnly {
+            return Err(Error::invalid("store: takes no profiles: it was opened to be read"));
+        }
         let accepting = self.accepting.read();
         if !*accepting {
             return Err(Error::unavailable("store: is shutting down"));

@@ -55,7 +55,7 @@ impl Demo {
         let bucket = BucketArgs::default();
         let settings = Settings::read(None, Some(&self.store), Some(self.listen), &bucket, &LimitArgs::default())?;
         let stop = StopSignal::new()?;
-        let server = bind(&settings).await?;
+        let (server, tending) = bind(&settings).await?;
         let address = server.local_addr();
         output::print(&ready_line(address, &self.store))?;
         output::print(&intro(address))?;
@@ -69,6 +69,7 @@ impl Demo {
         // An error means that the server ended before the demo; its result is looked at below.
         let _ = leave.send(());
         let served = serving.await.map_err(|e| Failure::new(format!("the server broke: {e}")))?;
+        tending.end().await;
         played?;
         Ok(served?)
     }

@@ -144,8 +144,11 @@ impl Compactor {
     ///
     /// # Errors
     /// `Invalid`, naming the option that makes no sense.
-    pub fn new(options: CompactorOptions) -> Result<Self> {
+    pub fn new(mut options: CompactorOptions) -> Result<Self> {
         options.check()?;
+        // what a merge cannot make at one time is not aimed at
+        let piece_bytes_max = options.limits().merge.piece_bytes_max as u64;
+        options.compaction.segment_bytes_target = options.compaction.segment_bytes_target.min(piece_bytes_max);
         let (bucket, stop) = (options.bucket.clone(), CancellationToken::new());
         let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
         let rewriter = Rewriter {

@@ -36,7 +36,6 @@ async fn garbage_is_collected_when_it_is_old_and_what_snapshots_see_is_not() {
         store.flush().await.unwrap();
     }
     // a flush that never commits
-    objects.strike(PutFault::Refused, "manifest/", 1);
     let other = open_at(&place, "other", 2, &clock).await;
     other.push(push_of("api", profile("main;lost 9"), DAY_START)).await.unwrap();
     objects.strike(PutFault::Refused, "manifest/", 1);

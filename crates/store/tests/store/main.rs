@@ -11,5 +11,6 @@ mod faults;
 mod flushing;
 mod limits;
 mod opening;
+mod planning;
 mod support;
 mod writers;
