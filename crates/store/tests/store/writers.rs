@@ -1,9 +1,10 @@
 //! Several stores on one bucket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flamestore_model::ErrorKind;
-use flamestore_store::{Store, StoreOptions, SystemClock};
+use flamestore_store::{Access, Background, ManualClock, Store, StoreOptions, SystemClock, ls};
 use flamestore_testkit::{Oracle, profile};
 
 use crate::support::{
@@ -66,4 +67,32 @@ async fn a_store_that_was_replaced_can_neither_commit_nor_push() {
     assert_equals_oracle(&new, &oracle, "the new store").await;
     old.refresh().await.unwrap();
     assert_eq!(shown(&merged_all(&old).await), "main;late 9 | main;read 3 | main;write 4");
+}
+
+#[tokio::test]
+async fn a_store_that_only_reads_writes_nothing_and_follows_the_others() {
+    let bucket = memory();
+    let mut oracle = Oracle::new();
+    let writer = open(&bucket, "w", 1).await;
+    let clock = Arc::new(ManualClock::new(DAY_START));
+    let mut reading = options(&bucket, "w", 2);
+    reading.access = Access::ReadOnly;
+    reading.background = Background::Run;
+    reading.clock = clock.clone();
+    let reader = Store::open(reading).await.unwrap();
+    let refused = reader.push(push_of("api", profile("main 1"), DAY_START)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    // the writer of the same name is not fenced
+    push(&writer, &mut oracle, "api", profile("main;read 3"), DAY_START).await;
+    writer.flush().await.unwrap();
+    for _ in 0..100_000 {
+        if reader.manifest().version == 2 {
+            break;
+        }
+        clock.advance(Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    assert_equals_oracle(&reader, &oracle, "as the reader sees it").await;
+    reader.shutdown().await.unwrap();
+    assert_eq!(ls(&bucket).await.unwrap().versions, 2);
 }
