@@ -65,7 +65,7 @@ async fn merge_all(folder: &str) -> Outcome<()> {
     let options = QueryOptions { memory_bytes_max: MEMORY_BYTES_MAX, partitions: 2 };
     let engine = Engine::new(Arc::clone(&store), options)?;
     let before = resident_peak_bytes()?;
-    let query = Query { tenant: Tenant::default(), selector: Selector::default(), range: TimeRange::ALL };
+    let query = Query::new(Tenant::default(), Selector::default(), TimeRange::ALL);
     let started = Instant::now();
     let answer = engine.merge(&query).await?;
     let elapsed = started.elapsed();

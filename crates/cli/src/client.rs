@@ -14,6 +14,7 @@ use tonic::{Code, Request, Status};
 
 use crate::failure::{Failure, Outcome};
 use crate::output::note;
+use crate::time::short;
 
 /// The most bytes of one answer.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -114,11 +115,17 @@ pub(crate) fn warn_damaged(report: Option<&QueryReport>) {
     for damaged in report.map(|report| report.damaged.as_slice()).unwrap_or_default() {
         note(&format!("warning: segment {} is missing from the answer: {}", damaged.segment, damaged.error));
     }
+    if let Some(widened) = report.and_then(|report| report.widened) {
+        let (start, end) = (short(widened.start_unix_nano), short(widened.end_unix_nano));
+        note(&format!("samples have expired: the answer is of {start} to {end}"));
+    }
+    if let Some(expired) = report.map(|report| report.segments_expired).filter(|expired| *expired > 0) {
+        note(&format!("warning: the samples of {expired} segments have expired and are missing from the answer"));
+    }
 }
 
 /// Says that an answer is empty and what was asked, because a range of time is easily too short.
 pub(crate) fn note_empty(selection: &Selection) {
-    use crate::time::short;
     let (start, end) = (short(selection.start_unix_nano), short(selection.end_unix_nano));
     note(&format!(
         "nothing found from {start} to {end}; --from and --to set the range, `flamestore types` lists types"

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use flamestore_proto::v1;
 use flamestore_proto::v1::{
     AnswerFormat, DiffRequest, DiffResponse, MergeRequest, MergeResponse, Selection, diff_response, merge_response,
 };
@@ -64,8 +65,20 @@ pub(crate) struct Merge {
     format: MergeFormat,
     #[command(flatten)]
     shape: Shape,
+    /// What the answer may be made of.
+    #[arg(long, env = "FLAMESTORE_RESOLUTION", value_enum, default_value = "auto")]
+    resolution: Resolution,
     #[command(flatten)]
     remote: Remote,
+}
+
+/// What an answer may be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resolution {
+    /// Sums per day and hour where they lie inside of the range, samples for its ends.
+    Auto,
+    /// Samples only, as far as they have not expired.
+    Samples,
 }
 
 /// Compares two selections; stacks that exist on one side only are kept.
@@ -131,6 +144,10 @@ impl Merge {
             selection: Some(selection.clone()),
             format: self.format.wire().into(),
             max_nodes: self.shape.wire_nodes(table),
+            resolution: match self.resolution {
+                Resolution::Auto => v1::Resolution::Auto.into(),
+                Resolution::Samples => v1::Resolution::Samples.into(),
+            },
         };
         let answer = client.query().merge(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());

@@ -6,6 +6,7 @@ use std::fmt;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use flamestore_model::{Labels, ProfileId, ProfileType, Result, Selector, Tenant, TimeRange};
+use flamestore_segment::ReadFrom;
 use futures::stream::BoxStream;
 
 /// Which profiles a query is about.
@@ -17,6 +18,15 @@ pub struct Query {
     pub selector: Selector,
     /// Taken when.
     pub range: TimeRange,
+    /// What sums are answered from; what keeps single profiles or labels of samples reads samples in any case.
+    pub read_from: ReadFrom,
+}
+
+impl Query {
+    /// The profiles of `tenant` that `selector` and `range` ask for, summed from the widest windows that fit.
+    pub fn new(tenant: Tenant, selector: Selector, range: TimeRange) -> Self {
+        Self { tenant, selector, range, read_from: ReadFrom::Widest }
+    }
 }
 
 /// An answer and how it came about.
@@ -63,10 +73,20 @@ pub struct QueryReport {
     pub segments_read: u64,
     /// Series of segments and of the head that fit.
     pub series: u64,
-    /// Profiles read, each sample type counted.
+    /// Profiles that the answer is made of, each sample type counted, whether they were read or are summed in a roll-up.
     pub profiles: u64,
-    /// Sample rows read.
+    /// Rows read.
     pub rows: u64,
+    /// Windows of a day that roll-ups answered.
+    pub days: u64,
+    /// Windows of an hour that roll-ups answered.
+    pub hours: u64,
+    /// Rows of these windows.
+    pub rollup_rows: u64,
+    /// The range that was answered instead of the one asked for, because the samples at its ends have expired.
+    pub widened: Option<TimeRange>,
+    /// Segments left out because what was asked for is only in their samples, which have expired.
+    pub segments_expired: u64,
     /// Row groups of `samples` read.
     pub row_groups_read: u64,
     /// Row groups of `samples` skipped.

@@ -216,7 +216,7 @@ impl Engine {
 
     fn merge_plan(&self, query: &Query, sink: &Arc<ReportSink>) -> Result<LogicalPlan> {
         let scope = Scope::new(self.store.snapshot(&query.tenant), Arc::clone(sink));
-        let node = MergeNode::new(scope, query.selector.clone(), query.range);
+        let node = MergeNode::new(scope, query);
         Ok(extension(node.map_err(|error| self.session.inward(error))?))
     }
 

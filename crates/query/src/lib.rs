@@ -39,5 +39,6 @@ pub use answer::{
     Answer, DamagedSegment, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimePoint, TimeSeries,
 };
 pub use engine::{Engine, QueryOptions};
+pub use flamestore_segment::ReadFrom;
 pub use frames::{frames, frames_ipc};
 pub use prune::{Proof, Prune, Reason};

@@ -11,6 +11,7 @@ use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, SortExpr, cast};
 use datafusion::prelude::{col, lit};
 use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, TimeRange, names};
+use flamestore_segment::{ReadFrom, Resolution};
 
 use crate::answer::{ProfileEntry, Query, SeriesEntry, TimePoint, TimeSeries};
 use crate::scope::Scope;
@@ -26,8 +27,8 @@ fn series_frame(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<
 }
 
 /// The profiles that `query` selects, as a plan.
-fn profiles_frame(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<DataFrame> {
-    let table = RowsTable::new(Arc::clone(scope), RowsKind::Profiles, TimeRange::ALL);
+fn profiles_frame(session: &Session, scope: &Arc<Scope>, query: &Query, kind: RowsKind) -> Result<DataFrame> {
+    let table = RowsTable::new(Arc::clone(scope), kind, TimeRange::ALL);
     let frame = session.table("profiles", Arc::new(table))?;
     let time = || col("time_unix_nano");
     let inside = time().gt_eq(lit(query.range.start)).and(time().lt(lit(query.range.end)));
@@ -96,7 +97,7 @@ pub(crate) async fn list_series(session: &Session, scope: &Arc<Scope>, query: &Q
 /// The plan of [`list_profiles`].
 pub(crate) fn profiles_plan(session: &Session, scope: &Arc<Scope>, query: &Query, limit: usize) -> Result<DataFrame> {
     let columns = ["profile_id", "time_unix_nano", "duration_nano", "profile_type", "labels", "total"];
-    let frame = profiles_frame(session, scope, query)?;
+    let frame = profiles_frame(session, scope, query, RowsKind::Profiles)?;
     let sort: Vec<SortExpr> = vec![
         col("time_unix_nano").sort(false, false),
         col("profile_id").sort(true, false),
@@ -156,7 +157,8 @@ pub(crate) fn time_series_plan(
     let mut groups: Vec<Expr> = vec![col("profile_type"), col("step")];
     groups.extend((0..group_by.len()).map(|at| col(group_name(at))));
     let total = sum(cast(col("total"), DataType::Decimal128(38, 0))).alias("total");
-    let frame = profiles_frame(session, scope, query)?.select(columns);
+    let kind = RowsKind::Totals(read_from(query.read_from, step_nano));
+    let frame = profiles_frame(session, scope, query, kind)?.select(columns);
     frame.and_then(|frame| frame.aggregate(groups, vec![total])).map_err(|error| session.inward(error))
 }
 
@@ -196,6 +198,16 @@ pub(crate) async fn time_series(
         Ok(TimeSeries { labels, points: points.collect::<Result<_>>()? })
     });
     series.collect()
+}
+
+/// The widest windows that lie in one step each.
+fn read_from(allowed: ReadFrom, step_nano: i64) -> ReadFrom {
+    let widest = match step_nano {
+        step if step % Resolution::Day.nanos() == 0 => ReadFrom::Widest,
+        step if step % Resolution::Hour.nanos() == 0 => ReadFrom::Hours,
+        _ => ReadFrom::Samples,
+    };
+    allowed.max(widest)
 }
 
 fn group_name(at: usize) -> String {

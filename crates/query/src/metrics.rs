@@ -1,7 +1,7 @@
 //! Counters of the scanning operators, as `EXPLAIN ANALYZE` shows them.
 
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
-use flamestore_segment::ScanReport;
+use flamestore_segment::{Cover, Resolution, ScanReport};
 
 use crate::prune::{Proof, Prune};
 use crate::selection::Selection;
@@ -11,6 +11,11 @@ use crate::selection::Selection;
 pub(crate) struct ScanMetrics {
     dictionaries: Count,
     profiles: Count,
+    windows_1d: Count,
+    rows_1d: Count,
+    windows_1h: Count,
+    rows_1h: Count,
+    sample_rows: Count,
     rows: Count,
     bytes_read: Count,
     requests: Count,
@@ -27,6 +32,11 @@ impl ScanMetrics {
         Self {
             dictionaries: counter("dictionaries"),
             profiles: counter("profiles"),
+            windows_1d: counter("windows_1d"),
+            rows_1d: counter("rows_1d"),
+            windows_1h: counter("windows_1h"),
+            rows_1h: counter("rows_1h"),
+            sample_rows: counter("sample_rows"),
             rows: counter("rows"),
             bytes_read: counter("bytes_read"),
             requests: counter("requests"),
@@ -56,6 +66,19 @@ impl ScanMetrics {
         self.profiles.add(profiles);
     }
 
+    /// Counts what stands for the profiles of a unit: windows of roll-ups and their rows, profiles and their samples.
+    pub(crate) fn add_cover(&self, cover: &Cover) {
+        let ((days, rows_1d), (hours, rows_1h)) =
+            (cover.windows_of(Resolution::Day), cover.windows_of(Resolution::Hour));
+        let sample_rows = cover.profiles.iter().map(|profile| u64::from(profile.row_count)).sum();
+        self.profiles.add(cover.profiles.len());
+        add(&self.windows_1d, days);
+        add(&self.rows_1d, rows_1d);
+        add(&self.windows_1h, hours);
+        add(&self.rows_1h, rows_1h);
+        add(&self.sample_rows, sample_rows);
+    }
+
     /// Counts a dictionary read.
     pub(crate) fn add_dictionary(&self) {
         self.dictionaries.add(1);
@@ -63,7 +86,6 @@ impl ScanMetrics {
 
     /// Counts what a scan read and skipped.
     pub(crate) fn add_scan(&self, scan: &ScanReport) {
-        let add = |count: &Count, more: u64| count.add(usize::try_from(more).unwrap_or(usize::MAX));
         add(&self.rows, scan.rows);
         add(&self.bytes_read, scan.bytes_read);
         add(&self.requests, scan.requests);
@@ -72,4 +94,8 @@ impl ScanMetrics {
         add(&self.pages_read, scan.pages_read);
         add(&self.pages_skipped, scan.pages_skipped);
     }
+}
+
+fn add(count: &Count, more: u64) {
+    count.add(usize::try_from(more).unwrap_or(usize::MAX));
 }

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use flamestore_model::{Error, ProfileType, Result, Selector, TimeRange};
-use flamestore_segment::{ProfileDetail, ProfileRow, ScanReport, SeriesRow, SeriesTable};
+use flamestore_segment::{Cover, ProfileDetail, ProfileRow, ReadFrom, ScanReport, SeriesRow, SeriesTable, Table};
 use flamestore_store::{HeadView, StoredSegment};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
+use crate::error::is_damage;
 use crate::prune::Prune;
 
 /// A part of a snapshot that is read by itself: a segment or a head, and those of its series that fit and may have a
@@ -97,8 +98,45 @@ impl Unit {
     /// # Errors
     /// `Corrupt` when there is no such series.
     pub(crate) fn series_of(&self, profile: &ProfileRow) -> Result<&SeriesRow> {
-        let unknown = || Error::corrupt("a profile is of an unknown series").with("series", profile.series_id);
-        self.table.get(profile.series_id).ok_or_else(unknown)
+        self.series_row(profile.series_id)
+    }
+
+    /// The series `id` of this unit.
+    ///
+    /// # Errors
+    /// `Corrupt` when there is no such series.
+    pub(crate) fn series_row(&self, id: u32) -> Result<&SeriesRow> {
+        let unknown = || Error::corrupt("a profile is of an unknown series").with("series", id);
+        self.table.get(id).ok_or_else(unknown)
+    }
+
+    /// Whether it still has its profiles and their samples.
+    pub(crate) fn has_samples(&self) -> bool {
+        match &self.source {
+            Source::Segment(stored) => stored.reader.has(Table::Profiles) && stored.reader.has(Table::Samples),
+            Source::Head(_) => true,
+        }
+    }
+
+    /// What stands for the profiles of its series in `range`. Windows that cannot be read are not needed where there are
+    /// samples.
+    ///
+    /// # Errors
+    /// `Corrupt` when the segment is damaged.
+    pub(crate) async fn cover(&self, range: &TimeRange, from: ReadFrom, scan: &mut ScanReport) -> Result<Cover> {
+        let stored = match &self.source {
+            Source::Segment(stored) => stored,
+            Source::Head(view) => {
+                return Ok(Cover { profiles: view.profiles(&self.series, range), ..Cover::default() });
+            }
+        };
+        match stored.reader.cover(&self.series, range, from, scan).await {
+            Err(error) if is_damage(&error) && from != ReadFrom::Samples && self.has_samples() => {
+                tracing::warn!(segment = %self.id, %error, "damaged windows: samples are read instead");
+                stored.reader.cover(&self.series, range, ReadFrom::Samples, scan).await
+            }
+            covered => covered,
+        }
     }
 
     /// The profiles of its series in `range`.

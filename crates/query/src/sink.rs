@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flamestore_model::{Error, ErrorKind, SegmentId};
-use flamestore_segment::ScanReport;
+use flamestore_model::{Error, ErrorKind, SegmentId, TimeRange};
+use flamestore_segment::{Cover, Resolution, ScanReport};
 use parking_lot::Mutex;
 
 use crate::answer::{DamagedSegment, QueryReport};
@@ -65,6 +65,29 @@ impl ReportSink {
     /// Counts series that fit.
     pub(crate) fn add_series(&self, series: u64) {
         self.report.lock().series += series;
+    }
+
+    /// Counts what stands for the profiles of a unit.
+    pub(crate) fn add_cover(&self, cover: &Cover) {
+        let ((days, rows_1d), (hours, rows_1h)) =
+            (cover.windows_of(Resolution::Day), cover.windows_of(Resolution::Hour));
+        let mut report = self.report.lock();
+        report.profiles += cover.profile_count();
+        report.days += days;
+        report.hours += hours;
+        report.rollup_rows += rows_1d + rows_1h;
+        if let Some(widened) = cover.widened {
+            let hull = report.widened.map_or(widened, |before| TimeRange {
+                start: before.start.min(widened.start),
+                end: before.end.max(widened.end),
+            });
+            report.widened = Some(hull);
+        }
+    }
+
+    /// Notes a segment whose samples were needed and have expired.
+    pub(crate) fn add_expired(&self) {
+        self.report.lock().segments_expired += 1;
     }
 
     /// Counts profiles read.

@@ -6,7 +6,7 @@ mod common;
 use common::{CPU, SECOND, START, World, query, text};
 use flamestore_model::{ErrorKind, TimeRange};
 use flamestore_query::SeriesEntry;
-use flamestore_segment::SegmentOptions;
+use flamestore_segment::{RollUps, SegmentOptions};
 use flamestore_testkit::{ArbitraryShape, Fixture, arbitrary_profile_of};
 
 const PROFILES: [&str; 6] = [
@@ -18,9 +18,11 @@ const PROFILES: [&str; 6] = [
     "main;gone 0 | main;deep;deep;deep 6",
 ];
 
-/// Profiles of three services and two types over two days; flushed after those numbers in `flushes`.
+/// Profiles of three services and two types over two days; flushed after those numbers in `flushes`. Segments of several
+/// flushes have roll-ups.
 async fn world(flushes: &[usize]) -> World {
-    let mut world = World::new().await;
+    let rollups = if flushes.len() > 1 { RollUps::HoursAndDays } else { RollUps::None };
+    let mut world = World::with(SegmentOptions { rollups, ..SegmentOptions::tiny() }).await;
     for at in 0..18_usize {
         let service = ["api", "web", "db"][at % 3];
         let pod = ["p0", "p1"][at % 2];

@@ -24,6 +24,8 @@ pub enum ReadFrom {
     /// The widest windows that fit, profiles for the ragged ends.
     #[default]
     Widest,
+    /// Windows of at most an hour, profiles for the ragged ends.
+    Hours,
     /// Profiles only, where the segment still has them.
     Samples,
 }
@@ -60,9 +62,7 @@ pub(crate) async fn cover(
     report: &mut ScanReport,
 ) -> Result<Cover> {
     let has_profiles = reader.has(Table::Profiles) && reader.has(Table::Samples);
-    let rolled_up = |resolution: &Resolution| reader.has(Table::Windows) && reader.has(resolution.table());
-    let mut levels: Vec<Resolution> = Resolution::ALL.into_iter().filter(rolled_up).collect();
-    levels.reverse();
+    let levels = levels(reader, from, has_profiles);
     if levels.is_empty() || (from == ReadFrom::Samples && has_profiles) {
         let profiles = reader.profiles(series, range, report).await?;
         return Ok(Cover { profiles, ..Cover::default() });
@@ -84,6 +84,17 @@ pub(crate) async fn cover(
     }
     cover.windows.sort_by_key(|window| window.window);
     Ok(cover)
+}
+
+/// The resolutions to answer from, the widest first.
+fn levels(reader: &SegmentReader, from: ReadFrom, has_profiles: bool) -> Vec<Resolution> {
+    let rolled_up = |resolution: &Resolution| reader.has(Table::Windows) && reader.has(resolution.table());
+    let mut levels: Vec<Resolution> = Resolution::ALL.into_iter().filter(rolled_up).collect();
+    if from == ReadFrom::Hours && (has_profiles || levels.contains(&Resolution::Hour)) {
+        levels.retain(|resolution| *resolution == Resolution::Hour);
+    }
+    levels.reverse();
+    levels
 }
 
 /// The range from the start of the window that `range` starts in to the end of the one it ends in.

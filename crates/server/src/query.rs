@@ -45,7 +45,8 @@ impl Queries {
         let tenant = tenant_of(request.metadata())?;
         let message = request.into_inner();
         let form = Form::new(message.format, message.max_nodes)?;
-        let query = translate::query(&tenant, message.selection)?;
+        let read_from = translate::read_from(message.resolution)?;
+        let query = Query { read_from, ..translate::query(&tenant, message.selection)? };
         if form.format == v1::AnswerFormat::Pprof {
             let answer = self.engine.merge_pprof(&query).await?;
             let pprof = self.pprof(answer.value).await?;
@@ -158,7 +159,7 @@ impl Queries {
     /// The labels of the series of profile `id`, which was taken at `time`.
     async fn labels_of(&self, tenant: Tenant, id: ProfileId, time: i64) -> Result<Vec<v1::Label>> {
         let range = TimeRange::new(time, time.saturating_add(1))?;
-        let query = Query { tenant, selector: Selector::default(), range };
+        let query = Query::new(tenant, Selector::default(), range);
         let answer = self.engine.list_profiles(&query, 0).await?;
         let entry = answer.value.iter().find(|entry| entry.id == id);
         Ok(entry.map(|entry| translate::label_pairs(&entry.labels)).unwrap_or_default())

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flamestore_calltree::{FlameLevels, TopRow};
 use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, TimeRange};
 use flamestore_proto::v1;
-use flamestore_query::{ProfileEntry, Query, QueryReport, SeriesEntry, TimeSeries};
+use flamestore_query::{ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries};
 
 use crate::ServerConfig;
 
@@ -29,7 +29,18 @@ pub(crate) fn query(tenant: &Tenant, selection: Option<v1::Selection>) -> Result
         (0, 0) => TimeRange::ALL,
         (start, end) => TimeRange::new(start, end)?,
     };
-    Ok(Query { tenant: tenant.clone(), selector: selection.query.parse()?, range })
+    Ok(Query::new(tenant.clone(), selection.query.parse()?, range))
+}
+
+/// What a merge may be answered from.
+///
+/// # Errors
+/// `Invalid` when there is no such resolution.
+pub(crate) fn read_from(resolution: i32) -> Result<ReadFrom> {
+    Ok(match enumeration("resolution", resolution)? {
+        v1::Resolution::Unspecified | v1::Resolution::Auto => ReadFrom::Widest,
+        v1::Resolution::Samples => ReadFrom::Samples,
+    })
 }
 
 /// How many nodes `max_nodes` of a request stands for, 0 meaning all.
@@ -195,6 +206,11 @@ pub(crate) fn report(report: QueryReport) -> v1::QueryReport {
         pages_read: report.pages_read,
         pages_skipped: report.pages_skipped,
         memory_bytes_peak: report.memory_bytes_peak,
+        windows_1d: report.days,
+        windows_1h: report.hours,
+        rollup_rows: report.rollup_rows,
+        widened: report.widened.map(|range| v1::TimeSpan { start_unix_nano: range.start, end_unix_nano: range.end }),
+        segments_expired: report.segments_expired,
     }
 }
 

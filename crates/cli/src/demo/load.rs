@@ -67,7 +67,7 @@ async fn ask(client: &Client, question: u64) -> Outcome {
         1 => query.top(client.request(TopRequest { selection: Some(range), limit: 50 })).await.map(|_| ()),
         format => {
             let format = if format == 2 { AnswerFormat::FlameGraph } else { AnswerFormat::Pprof };
-            let request = MergeRequest { selection: Some(range), format: format.into(), max_nodes: 0 };
+            let request = MergeRequest { selection: Some(range), format: format.into(), max_nodes: 0, resolution: 0 };
             query.merge(client.request(request)).await.map(|_| ())
         }
     };

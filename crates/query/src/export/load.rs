@@ -47,6 +47,9 @@ pub(super) async fn find(scope: &Arc<Scope>, id: ProfileId) -> Result<Option<(Un
 
 async fn search(scope: &Arc<Scope>, unit: Unit, id: ProfileId) -> Result<(Unit, Vec<ProfileRow>)> {
     let mut scan = ScanReport::default();
+    if !unit.has_samples() {
+        return Ok((unit, Vec::new()));
+    }
     let rows = match &unit.source {
         Source::Segment(stored) => stored.reader.find_profile(id, &mut scan).await,
         Source::Head(view) => Ok(view.find_profile(id)),

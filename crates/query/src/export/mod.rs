@@ -72,6 +72,10 @@ pub(crate) async fn merge(scope: &Arc<Scope>, query: &Query, budget: Budget) -> 
 
 async fn merge_unit(scope: &Arc<Scope>, selection: &Selection, unit: &Unit, writer: &mut Writer) -> Result<()> {
     let mut scan = ScanReport::default();
+    if !unit.has_samples() {
+        scope.sink().add_expired();
+        return Ok(());
+    }
     let profiles = unit.profiles(&selection.range, &mut scan).await?;
     scope.sink().add_profiles(profiles.len() as u64);
     let mut groups: BTreeMap<u32, Vec<ProfileRow>> = BTreeMap::new();

@@ -12,6 +12,7 @@ use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSe
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
 use flamestore_calltree::ValueTree;
 use flamestore_model::TimeRange;
+use flamestore_segment::ReadFrom;
 
 use super::exec::{one_tree, properties};
 use super::merger::Merger;
@@ -33,6 +34,7 @@ pub(crate) struct MergeExec {
     scope: Arc<Scope>,
     selection: Arc<Selection>,
     range: TimeRange,
+    from: ReadFrom,
     partitions: Vec<Vec<Unit>>,
     dictionaries_at_once: usize,
     metrics: ExecutionPlanMetricsSet,
@@ -41,7 +43,7 @@ pub(crate) struct MergeExec {
 
 impl MergeExec {
     /// A merge of `selection` in at most `partitions` partitions.
-    pub(crate) fn new(scope: Arc<Scope>, selection: Selection, range: TimeRange, partitions: usize) -> Self {
+    pub(crate) fn new(scope: Arc<Scope>, selection: Selection, from: ReadFrom, partitions: usize) -> Self {
         let units = selection.units.len().max(1);
         let groups = partitions.clamp(1, units);
         let properties = properties(codec::schema(1), groups, EmissionType::Final);
@@ -50,8 +52,9 @@ impl MergeExec {
         Self {
             scope,
             partitions: spread(&selection.units, groups),
+            range: selection.range,
             selection: Arc::new(selection),
-            range,
+            from,
             dictionaries_at_once: partitions.div_ceil(groups),
             metrics,
             properties,
@@ -75,7 +78,8 @@ pub(crate) fn spread(units: &[Unit], groups: usize) -> Vec<Vec<Unit>> {
 
 impl DisplayAs for MergeExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MergeExec: {}", self.selection)?;
+        let from = if self.from == ReadFrom::Samples { ", from=samples" } else { "" };
+        write!(f, "MergeExec: {}{from}", self.selection)?;
         match t {
             DisplayFormatType::Verbose => self.selection.fmt_decisions(f),
             _ => Ok(()),
@@ -122,6 +126,7 @@ impl ExecutionPlan for MergeExec {
             selection: Arc::clone(&self.selection),
             units: self.partitions.get(partition).cloned().unwrap_or_default(),
             range: self.range,
+            from: self.from,
             dictionaries_at_once: self.dictionaries_at_once,
             scan: ScanMetrics::new(&self.metrics, partition),
             baseline: BaselineMetrics::new(&self.metrics, partition),
@@ -140,6 +145,7 @@ struct Job {
     selection: Arc<Selection>,
     units: Vec<Unit>,
     range: TimeRange,
+    from: ReadFrom,
     dictionaries_at_once: usize,
     scan: ScanMetrics,
     baseline: BaselineMetrics,
@@ -154,6 +160,7 @@ impl Job {
                 sink: self.scope.sink(),
                 types: &self.selection.types,
                 range: self.range,
+                from: self.from,
                 dictionaries_at_once: self.dictionaries_at_once,
                 scan: &self.scan,
             };

@@ -9,7 +9,9 @@ use datafusion::common::{DFSchema, DFSchemaRef, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use flamestore_model::{Selector, TimeRange};
+use flamestore_segment::ReadFrom;
 
+use crate::answer::Query;
 use crate::codec;
 use crate::scope::Scope;
 use crate::sink::ReportSink;
@@ -20,6 +22,7 @@ pub(crate) struct MergeNode {
     pub(crate) scope: Arc<Scope>,
     pub(crate) selector: Selector,
     pub(crate) range: TimeRange,
+    pub(crate) from: ReadFrom,
     schema: DFSchemaRef,
 }
 
@@ -32,13 +35,13 @@ pub(crate) struct DiffNode {
 }
 
 impl MergeNode {
-    pub(crate) fn new(scope: Arc<Scope>, selector: Selector, range: TimeRange) -> Result<Self> {
+    pub(crate) fn new(scope: Arc<Scope>, query: &Query) -> Result<Self> {
         let schema = Arc::new(DFSchema::try_from(codec::schema(1).as_ref().clone())?);
-        Ok(Self { scope, selector, range, schema })
+        Ok(Self { scope, selector: query.selector.clone(), range: query.range, from: query.read_from, schema })
     }
 
-    fn identity(&self) -> (usize, String, i64, i64) {
-        (Arc::as_ptr(&self.scope).addr(), self.selector.to_string(), self.range.start, self.range.end)
+    fn identity(&self) -> (usize, String, i64, i64, ReadFrom) {
+        (Arc::as_ptr(&self.scope).addr(), self.selector.to_string(), self.range.start, self.range.end, self.from)
     }
 }
 

@@ -48,7 +48,7 @@ impl ExtensionPlanner for TreeExtensionPlanner {
         if let Some(node) = node.as_any().downcast_ref::<MergeNode>() {
             let selection = node.scope.select(&node.selector, &node.range).await.map_err(outward)?;
             let partitions = session.config().target_partitions();
-            let leaf = MergeExec::new(Arc::clone(&node.scope), selection, node.range, partitions);
+            let leaf = MergeExec::new(Arc::clone(&node.scope), selection, node.from, partitions);
             return Ok(Some(Arc::new(MergeFinalExec::new(Arc::new(leaf), Arc::clone(node.scope.sink())))));
         }
         if let Some(node) = node.as_any().downcast_ref::<DiffNode>() {

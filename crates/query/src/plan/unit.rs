@@ -6,12 +6,15 @@ use std::sync::Arc;
 use datafusion::common::runtime::SpawnedTask;
 use flamestore_calltree::ValueTree;
 use flamestore_model::{Error, ProfileType, Result, TimeRange};
-use flamestore_segment::{DictionaryEntry, DictionarySelection, ProfileRow, ScanReport, SegmentReader};
+use flamestore_segment::{
+    Cover, DictionaryEntry, DictionarySelection, ProfileRow, ReadFrom, ScanReport, SegmentReader, WindowRow,
+};
 use flamestore_store::{HeadSelection, HeadView};
 use futures::{StreamExt, TryStreamExt};
 
 use super::merger::{Merger, check_magnitude};
 use crate::budget::Budget;
+use crate::error::is_damage;
 use crate::metrics::ScanMetrics;
 use crate::selection::{Source, TypesSeen, Unit};
 use crate::sink::ReportSink;
@@ -21,28 +24,44 @@ pub(crate) struct UnitJob<'a> {
     pub(crate) sink: &'a Arc<ReportSink>,
     pub(crate) types: &'a TypesSeen,
     pub(crate) range: TimeRange,
+    pub(crate) from: ReadFrom,
     pub(crate) dictionaries_at_once: usize,
     pub(crate) scan: &'a ScanMetrics,
 }
 
-/// The sum of the selected profiles of `unit`, and the budget that holds its bytes.
+/// What is selected of one dictionary.
+#[derive(Default)]
+struct Group {
+    profiles: Vec<ProfileRow>,
+    windows: Vec<WindowRow>,
+}
+
+/// The sum of the selected profiles of `unit`, and the budget that holds its bytes. Where a roll-up is damaged and the
+/// segment has its samples, they are read instead.
 ///
 /// # Errors
 /// `Corrupt` when the unit is damaged, `Exhausted` over the budget, `Invalid` when types mix or sums leave 64 bits.
 pub(crate) async fn merge(unit: &Unit, job: &UnitJob<'_>, budget: Budget) -> Result<(ValueTree, Budget)> {
+    match merge_from(unit, job, job.from, budget.fresh()).await {
+        Err(error) if is_damage(&error) && job.from != ReadFrom::Samples && unit.has_samples() && unit.is_segment() => {
+            tracing::warn!(segment = %unit.id, %error, "a segment is damaged: its samples are tried");
+            merge_from(unit, job, ReadFrom::Samples, budget).await
+        }
+        merged => merged,
+    }
+}
+
+async fn merge_from(unit: &Unit, job: &UnitJob<'_>, from: ReadFrom, budget: Budget) -> Result<(ValueTree, Budget)> {
     let mut scan = ScanReport::default();
-    let profiles = unit.profiles(&job.range, &mut scan).await?;
+    let cover = unit.cover(&job.range, from, &mut scan).await?;
     let rows_budget = budget.fresh();
-    rows_budget.grow(size_of_val(profiles.as_slice()))?;
-    job.sink.add_profiles(profiles.len() as u64);
-    job.sink.add_series(count_series(&profiles));
-    job.scan.add_profiles(profiles.len());
+    rows_budget.grow(size_of_val(cover.profiles.as_slice()) + size_of_val(cover.windows.as_slice()))?;
     report(job, &scan);
-    let groups = by_dictionary(unit, profiles, job.types)?;
+    let groups = by_dictionary(unit, &cover, job.types)?;
     let reading = budget.fresh();
-    let trees = groups.into_iter().map(|(dictionary, profiles)| {
+    let trees = groups.into_iter().map(|(dictionary, group)| {
         let budget = reading.fresh();
-        SpawnedTask::spawn(merge_dictionary(unit.source.clone(), dictionary, profiles, budget))
+        SpawnedTask::spawn(merge_dictionary(unit.source.clone(), dictionary, group, budget))
     });
     let mut trees = futures::stream::iter(trees).map(join).buffered(job.dictionaries_at_once.max(1));
     let mut sum = Merger::new(budget);
@@ -52,6 +71,9 @@ pub(crate) async fn merge(unit: &Unit, job: &UnitJob<'_>, budget: Budget) -> Res
         drop(held);
         sum.add(tree)?;
     }
+    job.sink.add_cover(&cover);
+    job.sink.add_series(count_series(&cover));
+    job.scan.add_cover(&cover);
     sum.finish()
 }
 
@@ -70,16 +92,17 @@ async fn join<T: 'static>(task: SpawnedTask<Result<T>>) -> Result<T> {
 async fn merge_dictionary(
     source: Source,
     dictionary_id: u32,
-    profiles: Vec<ProfileRow>,
+    group: Group,
     budget: Budget,
 ) -> Result<(ValueTree, Budget, ScanReport)> {
-    check_totals(&profiles)?;
+    check_totals(&group)?;
+    let Group { profiles, windows } = group;
     let mut scan = ScanReport::default();
     let tree = match source {
         Source::Segment(stored) => {
             let entry = entry_of(&stored.reader, dictionary_id).await?;
             budget.grow(dictionary_bytes(&entry))?;
-            let selection = DictionarySelection { entry, profiles, windows: Vec::new() };
+            let selection = DictionarySelection { entry, profiles, windows };
             stored.reader.merge_dictionary(&selection, &mut scan).await?
         }
         Source::Head(view) => {
@@ -111,28 +134,40 @@ pub(crate) async fn entry_of(reader: &SegmentReader, dictionary_id: u32) -> Resu
 }
 
 /// Sums of one dictionary wrap inside of the segment crate, so whether they would is asked before, of the totals.
-fn check_totals(profiles: &[ProfileRow]) -> Result<()> {
-    check_magnitude(profiles.iter().map(|profile| u128::from(profile.total.unsigned_abs())).sum())
+fn check_totals(group: &Group) -> Result<()> {
+    let profiles: u128 = group.profiles.iter().map(|profile| u128::from(profile.total.unsigned_abs())).sum();
+    // What a window does not tell is more than is allowed.
+    let over = 1_u128 << 63;
+    let of_window =
+        |window: &WindowRow| window.total_magnitude.map_or(over, |magnitude| magnitude.unsigned_abs().into());
+    check_magnitude(profiles + group.windows.iter().map(of_window).sum::<u128>())
 }
 
-fn count_series(profiles: &[ProfileRow]) -> u64 {
-    let mut ids: Vec<u32> = profiles.iter().map(|profile| profile.series_id).collect();
+fn count_series(cover: &Cover) -> u64 {
+    let profiles = cover.profiles.iter().map(|profile| profile.series_id);
+    let mut ids: Vec<u32> = profiles.chain(cover.windows.iter().map(|window| window.series_id)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids.len() as u64
 }
 
-/// Groups profiles by the dictionary of their series, and notes their types.
-fn by_dictionary(unit: &Unit, profiles: Vec<ProfileRow>, types: &TypesSeen) -> Result<BTreeMap<u32, Vec<ProfileRow>>> {
-    let mut groups: BTreeMap<u32, Vec<ProfileRow>> = BTreeMap::new();
+/// Groups profiles and windows by the dictionary of their series, and notes their types.
+fn by_dictionary(unit: &Unit, cover: &Cover, types: &TypesSeen) -> Result<BTreeMap<u32, Group>> {
+    let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
     let mut noted: Option<&ProfileType> = None;
-    for profile in profiles {
-        let series = unit.series_of(&profile)?;
+    let mut dictionary_of = |series_id: u32| {
+        let series = unit.series_row(series_id)?;
         if noted != Some(&series.profile_type) {
             types.note(&series.profile_type)?;
             noted = Some(&series.profile_type);
         }
-        groups.entry(series.dictionary_id).or_default().push(profile);
+        Ok::<u32, Error>(series.dictionary_id)
+    };
+    for profile in &cover.profiles {
+        groups.entry(dictionary_of(profile.series_id)?).or_default().profiles.push(*profile);
+    }
+    for window in &cover.windows {
+        groups.entry(dictionary_of(window.series_id)?).or_default().windows.push(*window);
     }
     Ok(groups)
 }

@@ -21,7 +21,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
 use flamestore_model::{Error, TimeRange};
-use flamestore_segment::{ScanReport, SeriesRow};
+use flamestore_segment::{ProfileRow, ReadFrom, ScanReport, SeriesRow, WindowRow};
 use flamestore_store::HeadView;
 use futures::{StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
@@ -43,6 +43,9 @@ pub(crate) enum RowsKind {
     Series,
     /// Profiles of the range, one row per sample type.
     Profiles,
+    /// The same for sums over time: a window of a roll-up is one row, at the start of the window. Only the columns that a
+    /// window has.
+    Totals(ReadFrom),
 }
 
 /// Which ids the rows of heads have.
@@ -82,7 +85,7 @@ impl RowsKind {
         static PROFILES: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(batches::profiles_schema()));
         match self {
             Self::Series => Arc::clone(&SERIES),
-            Self::Profiles => Arc::clone(&PROFILES),
+            Self::Profiles | Self::Totals(_) => Arc::clone(&PROFILES),
         }
     }
 
@@ -90,6 +93,7 @@ impl RowsKind {
         match self {
             Self::Series => "SeriesExec",
             Self::Profiles => "ProfilesExec",
+            Self::Totals(_) => "TotalsExec",
         }
     }
 }
@@ -107,10 +111,12 @@ impl TableProvider for RowsTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         use TableProviderFilterPushDown::{Exact, Inexact, Unsupported};
         let answer = |filter: &&Expr| match (read(filter), self.kind) {
-            (Reading::Selector(_), _) | (Reading::Times(_), RowsKind::Profiles) => match self.head_ids {
-                HeadIds::View => Exact,
-                HeadIds::Tables => Inexact,
-            },
+            (Reading::Selector(_), _) | (Reading::Times(_), RowsKind::Profiles | RowsKind::Totals(_)) => {
+                match self.head_ids {
+                    HeadIds::View => Exact,
+                    HeadIds::Tables => Inexact,
+                }
+            }
             (Reading::Hint(_), _) => Inexact,
             (Reading::Times(_), RowsKind::Series) | (Reading::Unknown, _) => Unsupported,
         };
@@ -257,6 +263,7 @@ impl RowsJob {
             (kind, Source::Head(view), HeadIds::Tables) => self.head_tables(kind, &unit.id, view).await,
             (RowsKind::Series, ..) => self.series(unit, &mut scan).await,
             (RowsKind::Profiles, ..) => self.profiles(unit, &mut scan).await,
+            (RowsKind::Totals(from), ..) => self.totals(unit, from, &mut scan).await,
         };
         self.scope.sink().add_scan(&scan);
         self.scan.add_scan(&scan);
@@ -287,7 +294,7 @@ impl RowsJob {
             building.map_err(|error| Error::internal("building the tables of a head broke off").because(error))??;
         match kind {
             RowsKind::Series => head_rows::series(id, &tables, &self.schema),
-            RowsKind::Profiles => head_rows::profiles(id, &tables, &self.schema),
+            RowsKind::Profiles | RowsKind::Totals(_) => head_rows::profiles(id, &tables, &self.schema),
         }
     }
 
@@ -298,7 +305,26 @@ impl RowsJob {
         batches::series_batch(&unit.id, &rows, &self.schema)
     }
 
+    async fn totals(
+        &self,
+        unit: &Unit,
+        from: ReadFrom,
+        scan: &mut ScanReport,
+    ) -> flamestore_model::Result<RecordBatch> {
+        let cover = unit.cover(&self.range, from, scan).await?;
+        self.scope.sink().add_cover(&cover);
+        self.scan.add_cover(&cover);
+        let windows = cover.windows.iter().map(total_of).collect::<flamestore_model::Result<Vec<_>>>()?;
+        let out = |row: ProfileRow| Ok(ProfileOut { row, series: unit.series_of(&row)?, detail: None });
+        let out = cover.profiles.into_iter().chain(windows).map(out).collect::<flamestore_model::Result<Vec<_>>>()?;
+        batches::profiles_batch(&unit.id, &out, &self.schema)
+    }
+
     async fn profiles(&self, unit: &Unit, scan: &mut ScanReport) -> flamestore_model::Result<RecordBatch> {
+        if !unit.has_samples() {
+            self.scope.sink().add_expired();
+            return batches::profiles_batch(&unit.id, &[], &self.schema);
+        }
         let rows = unit.profiles(&self.range, scan).await?;
         self.scope.sink().add_profiles(rows.len() as u64);
         self.scan.add_profiles(rows.len());
@@ -314,8 +340,28 @@ impl RowsJob {
     }
 }
 
+/// A window as a row of totals.
+///
+/// # Errors
+/// `Invalid` when its total left 64 bits.
+fn total_of(window: &WindowRow) -> flamestore_model::Result<ProfileRow> {
+    if window.total_magnitude.is_none() {
+        let wrong = Error::invalid("the total of a window leaves 64 bits; ask for shorter steps");
+        return Err(wrong.with("time_unix_nano", window.time_unix_nano));
+    }
+    Ok(ProfileRow {
+        profile: window.window,
+        series_id: window.series_id,
+        time_unix_nano: window.time_unix_nano,
+        unit: window.unit,
+        total: window.total,
+        row_start: window.row_start,
+        row_count: window.row_count,
+    })
+}
+
 /// The series of `unit` that have a profile in `range`. One whose first or last time lies inside has one; only for those
-/// that begin before and end after is `profiles` asked.
+/// that begin before and end after are `windows` or `profiles` asked.
 async fn with_profiles(
     unit: &Unit,
     range: &TimeRange,
@@ -325,11 +371,10 @@ async fn with_profiles(
     let mut found: RoaringBitmap = unit.rows().filter(sure).map(|row| row.series_id).collect();
     let open = &unit.series - &found;
     if !open.is_empty() {
-        let profiles = match &unit.source {
-            Source::Segment(stored) => stored.reader.profiles(&open, range, scan).await?,
-            Source::Head(view) => view.profiles(&open, range),
-        };
-        found.extend(profiles.iter().map(|profile| profile.series_id));
+        let open = Unit { series: open, ..unit.clone() };
+        let cover = open.cover(range, ReadFrom::Widest, scan).await?;
+        found.extend(cover.profiles.iter().map(|profile| profile.series_id));
+        found.extend(cover.windows.iter().map(|window| window.series_id));
     }
     Ok(found)
 }

@@ -88,7 +88,7 @@ impl World {
 }
 
 pub(crate) fn query(selector: &str, range: TimeRange) -> Query {
-    Query { tenant: Tenant::default(), selector: selector.parse::<Selector>().unwrap(), range }
+    Query::new(Tenant::default(), selector.parse::<Selector>().unwrap(), range)
 }
 
 /// The folded text of a tree: a line a stack, a value a column.

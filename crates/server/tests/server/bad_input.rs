@@ -108,7 +108,7 @@ async fn wrong_questions_say_where_they_are_wrong() {
     let running = Running::start().await;
     push(&running, vec![good()]).await.unwrap();
     let merge = async |selection: Option<v1::Selection>, format: i32, max_nodes: i64| {
-        let request = v1::MergeRequest { selection, format, max_nodes };
+        let request = v1::MergeRequest { selection, format, max_nodes, resolution: 0 };
         let error = running.query().merge(request).await.unwrap_err();
         format!("{:?}: {}", error.code(), error.message())
     };
@@ -148,7 +148,7 @@ async fn unknown_labels_and_types_give_empty_answers() {
         assert_eq!(merge_folded(&running, query).await, "", "{query}");
         let request = v1::SeriesRequest { selection: selection(query), label_names: Vec::new() };
         assert!(running.query().series(request).await.unwrap().into_inner().series.is_empty(), "{query}");
-        let request = v1::MergeRequest { selection: selection(query), format: 0, max_nodes: 0 };
+        let request = v1::MergeRequest { selection: selection(query), format: 0, max_nodes: 0, resolution: 0 };
         let answer = running.query().merge(request).await.unwrap().into_inner();
         let Some(v1::merge_response::Answer::FlameGraph(graph)) = answer.answer else { panic!("no flame graph") };
         assert_eq!((graph.names.as_slice(), graph.total), (["total".to_owned()].as_slice(), 0), "{query}");

@@ -206,8 +206,12 @@ pub(crate) fn all(query: &str) -> (Selector, TimeRange) {
 
 /// The merge of `query` as folded text.
 pub(crate) async fn merge_folded(running: &Running, query: &str) -> String {
-    let request =
-        v1::MergeRequest { selection: selection(query), format: v1::AnswerFormat::Folded as i32, max_nodes: 0 };
+    let request = v1::MergeRequest {
+        selection: selection(query),
+        format: v1::AnswerFormat::Folded as i32,
+        max_nodes: 0,
+        resolution: 0,
+    };
     let answer = running.query().merge(request).await.unwrap().into_inner();
     match answer.answer.unwrap() {
         v1::merge_response::Answer::Folded(text) => text,

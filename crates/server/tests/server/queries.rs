@@ -71,6 +71,7 @@ async fn check_merge(running: &Running, oracle: &Oracle, query: &str) {
         selection: selection(query),
         format: format as i32,
         max_nodes: 0,
+        resolution: 0,
     };
     let answer = running.query().merge(request(v1::AnswerFormat::Unspecified)).await.unwrap().into_inner();
     let Some(v1::merge_response::Answer::FlameGraph(graph)) = answer.answer else { panic!("no flame graph") };
@@ -275,7 +276,7 @@ async fn limits_of_a_question_are_kept() {
     let list = v1::ListProfilesRequest { selection: selection(CPU), limit: 1 };
     let list = client.list_profiles(list).await.unwrap().into_inner();
     assert_eq!(list.profiles[0].time_unix_nano, NOON + 60 * SECOND);
-    let graph = |max_nodes| v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes };
+    let graph = |max_nodes| v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes, resolution: 0 };
     let truncated = client.merge(graph(1)).await.unwrap().into_inner();
     let Some(v1::merge_response::Answer::FlameGraph(truncated)) = truncated.answer else { panic!("no flame graph") };
     assert!(truncated.names.iter().any(|name| name == "other"), "{:?}", truncated.names);

@@ -1,0 +1,187 @@
+//! Answers from roll-ups equal the oracle's, and the report and the plan say what they are made of.
+#![allow(clippy::unwrap_used, reason = "what a test needs must not fail")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::{CPU, SECOND, World, query, text};
+use flamestore_model::{ErrorKind, TimeRange};
+use flamestore_query::{Query, ReadFrom};
+use flamestore_segment::{RollUps, SegmentOptions, Table};
+use flamestore_store::{Manifest, ObjectKey, SegmentEntry};
+use flamestore_testkit::Fixture;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+const HOUR: i64 = 3600 * SECOND;
+const DAY: i64 = 24 * HOUR;
+
+fn rolled_up() -> SegmentOptions {
+    SegmentOptions { rollups: RollUps::HoursAndDays, ..SegmentOptions::tiny() }
+}
+
+/// Profiles of two services every 20 minutes for two days from a day before 1970 on, in three segments of half a day and in
+/// the head.
+async fn world() -> World {
+    let mut world = World::with(rolled_up()).await;
+    for at in 0..144_i64 {
+        let time = -DAY + at * 20 * 60 * SECOND;
+        let service = ["api", "web"][usize::try_from(at % 2).unwrap()];
+        let folded = format!("main;read {} | main;write {} | main;only{} 1", at + 1, at % 5, at % 7);
+        world.push(&[("service_name", service)], time, Fixture::cpu().profile(&folded)).await;
+        if at % 36 == 35 && at < 140 {
+            world.push(&[("service_name", "api")], time, Fixture::heap().profile("main;keep 2,200,1,100")).await;
+            world.flush().await;
+        }
+    }
+    let late = Fixture::cpu().profile("main;late 1000");
+    world.push(&[("service_name", "api")], -HOUR, late.clone()).await;
+    world.push(&[("service_name", "web")], DAY - 1, late).await;
+    world
+}
+
+fn ranges() -> Vec<TimeRange> {
+    let borders = [-DAY, -DAY + 1, -DAY + 10 * HOUR, -HOUR - 7, -1, 0, 1, 25 * 60 * SECOND, 3 * HOUR, DAY, 2 * DAY];
+    let pairs = borders.iter().flat_map(|start| borders.iter().map(move |end| (*start, *end)));
+    let pairs = pairs.filter(|(start, end)| start < end).step_by(3);
+    pairs.map(|(start, end)| TimeRange { start, end }).chain([TimeRange::ALL]).collect()
+}
+
+async fn check(world: &World, query: &Query) {
+    let expected = world.oracle.merge_folded(&query.selector, &query.range);
+    let expected: String = expected.iter().map(|(stack, value)| format!("{stack} {value}\n")).collect();
+    let answer = world.engine.merge(query).await.unwrap();
+    assert_eq!(text(&answer.value), expected, "{query:?}");
+    let profiles = world.oracle.profiles(&query.selector, &query.range).len() as u64;
+    assert_eq!((answer.report.profiles, answer.report.widened), (profiles, None), "{query:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merges_from_roll_ups_equal_the_oracle() {
+    let world = world().await;
+    for range in ranges() {
+        for selector in [CPU, r#"{__type__="cpu",service_name="web"}"#, r#"{__type__="inuse_space"}"#] {
+            for read_from in [ReadFrom::Widest, ReadFrom::Hours, ReadFrom::Samples] {
+                check(&world, &Query { read_from, ..query(selector, range) }).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_over_time_from_roll_ups_equal_the_oracle() {
+    let world = world().await;
+    for (range, step) in ranges().into_iter().zip([HOUR, DAY, 2 * HOUR, 600 * SECOND, 2 * DAY].into_iter().cycle()) {
+        let query = query(CPU, range);
+        let by_service = ["service_name".to_owned()];
+        let found = world.engine.time_series(&query, step, &by_service).await.unwrap();
+        let expected = world.oracle.time_series(&query.selector, &range, step, &["service_name"]);
+        let lines = found.value.into_iter().map(|series| {
+            let points = series.points.into_iter().map(|point| (point.time_unix_nano, point.total));
+            (series.labels, points.collect())
+        });
+        assert_eq!(lines.collect::<BTreeMap<_, _>>(), expected, "{range} {step}");
+    }
+    let whole = query(CPU, TimeRange::ALL);
+    let of_days = world.engine.time_series(&whole, DAY, &[]).await.unwrap().report;
+    assert_eq!((of_days.days, of_days.hours), (6, 0));
+    let of_hours = world.engine.time_series(&whole, HOUR, &[]).await.unwrap().report;
+    assert_eq!((of_hours.days, of_hours.hours), (0, 72));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plan_and_the_report_say_what_an_answer_is_made_of() {
+    let world = world().await;
+    let range = TimeRange { start: -DAY + 70 * 60 * SECOND, end: DAY };
+    let report = world.engine.merge(&query(CPU, range)).await.unwrap().report;
+    assert_eq!((report.days, report.hours), (4, 21));
+    let text = world.engine.explain_merge(&query(CPU, range)).await.unwrap();
+    for expected in ["windows_1d=4", "windows_1h=21", "rows_1d=", "rows_1h=", "sample_rows="] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+    let samples = Query { read_from: ReadFrom::Samples, ..query(CPU, range) };
+    let text = world.engine.explain_merge(&samples).await.unwrap();
+    for expected in ["from=samples", "windows_1d=0", "windows_1h=0", "rows_1d=0"] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sum_of_a_day_that_leaves_64_bits_is_refused() {
+    let mut world = World::with(rolled_up()).await;
+    for at in 0..2 {
+        world.push(&[], at, Fixture::cpu().profile(&format!("main {}", i64::MAX - 1))).await;
+    }
+    world.flush().await;
+    let error = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let error = world.engine.time_series(&query(CPU, TimeRange::ALL), DAY, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    check(&world, &query(CPU, TimeRange { start: 1, end: DAY })).await;
+}
+
+/// Changes bytes in the middle of `table` of every segment.
+async fn damage(world: &World, table: Table) {
+    for stored in world.store.snapshot(&Default::default()).segments.iter() {
+        let path = Path::from(stored.entry.key(table).to_string());
+        let mut bytes = world.objects.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        let body = bytes.len() - usize::try_from(stored.entry.table(table).unwrap().footer_bytes).unwrap();
+        bytes[4..body].iter_mut().for_each(|byte| *byte ^= 0x55);
+        world.objects.put(&path, bytes.into()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn samples_stand_in_for_damaged_roll_ups() {
+    for table in Table::ROLLUPS {
+        let mut world = world().await;
+        world.flush().await;
+        damage(&world, table).await;
+        world.reopen().await;
+        for range in ranges() {
+            check(&world, &query(CPU, range)).await;
+        }
+        let report = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report;
+        assert_eq!(report.damaged, [], "{table}");
+    }
+}
+
+/// Commits a manifest whose segments are without `gone`.
+async fn expire(world: &mut World, gone: &[Table]) {
+    let current = world.store.manifest();
+    let path = |version| Path::from(ObjectKey::Manifest(version).to_string());
+    let bytes = world.objects.get(&path(current.version)).await.unwrap().bytes().await.unwrap();
+    let mut manifest = Manifest::from_bytes(current.version, &bytes).unwrap();
+    manifest.version += 1;
+    for entry in &mut manifest.segments {
+        let mut tables = entry.tables.clone();
+        tables.retain(|table| !gone.contains(&table.table));
+        *entry = Arc::new(SegmentEntry { tables, ..SegmentEntry::clone(entry) });
+    }
+    world.objects.put(&path(manifest.version), manifest.to_bytes().into()).await.unwrap();
+    world.reopen().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_samples_have_expired_whole_windows_answer_and_the_report_says_so() {
+    let mut world = world().await;
+    world.flush().await;
+    expire(&mut world, &[Table::Samples, Table::Profiles]).await;
+    check(&world, &query(CPU, TimeRange { start: -DAY, end: DAY })).await;
+    check(&world, &query(CPU, TimeRange { start: -5 * HOUR, end: 7 * HOUR })).await;
+    let ragged = TimeRange { start: -5 * HOUR + 50 * 60 * SECOND, end: 7 * HOUR + 10 * 60 * SECOND };
+    let answer = world.engine.merge(&query(CPU, ragged)).await.unwrap();
+    let widened = answer.report.widened.unwrap();
+    assert!(widened.start >= -5 * HOUR && widened.end <= 8 * HOUR, "{widened}");
+    let exact = world.oracle.merge_folded(&CPU.parse().unwrap(), &TimeRange { start: -5 * HOUR, end: 8 * HOUR });
+    let exact: String = exact.iter().map(|(stack, value)| format!("{stack} {value}\n")).collect();
+    assert_eq!(text(&answer.value), exact);
+    let all = query(CPU, TimeRange::ALL);
+    assert_eq!(world.engine.series(&all).await.unwrap().value.len(), 2);
+    assert_eq!(world.engine.time_series(&all, DAY, &[]).await.unwrap().value[0].points.len(), 2);
+    let report = world.engine.merge_pprof(&all).await.unwrap().report;
+    assert_eq!((report.segments_expired, report.damaged), (5, Vec::new()));
+    assert_eq!(world.engine.list_profiles(&all, 0).await.unwrap().report.segments_expired, 5);
+}
