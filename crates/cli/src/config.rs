@@ -92,6 +92,15 @@ pub(crate) struct LimitArgs {
     /// The longest a request may take [default: no limit].
     #[arg(long, env = "FLAMESTORE_DEADLINE_MAX", value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Limits")]
     deadline_max: Option<Duration>,
+    /// Memory for parts of segments that queries read [default: 128MiB].
+    #[arg(long, env = "FLAMESTORE_CACHE_MEMORY_BYTES_MAX", value_name = "BYTES", help_heading = "Cache")]
+    cache_memory_bytes_max: Option<ByteSize>,
+    /// A folder for parts of segments that queries read, kept over restarts; each server needs its own [default: none].
+    #[arg(long, env = "FLAMESTORE_CACHE_DIR", value_name = "FOLDER", help_heading = "Cache")]
+    cache_dir: Option<PathBuf>,
+    /// Bytes of files in the cache's folder [default: 10GiB].
+    #[arg(long, env = "FLAMESTORE_CACHE_DISK_BYTES_MAX", value_name = "BYTES", help_heading = "Cache")]
+    cache_disk_bytes_max: Option<ByteSize>,
 }
 
 /// Everything a server needs to know.
@@ -107,6 +116,7 @@ pub(crate) struct Settings {
     pub(crate) query: QueryOptions,
     head: HeadSection,
     upkeep: Upkeep,
+    cache: CacheSection,
 }
 
 /// A configuration file.
@@ -121,6 +131,7 @@ struct File {
     compaction: CompactionSection,
     retention: RetentionSection,
     collector: CollectorSection,
+    cache: CacheSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -148,6 +159,15 @@ struct HeadSection {
     refresh_interval: Option<Lasting>,
     uploads_max: Option<usize>,
     dictionary_cache_bytes: Option<ByteSize>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CacheSection {
+    memory_bytes_max: Option<ByteSize>,
+    dir: Option<PathBuf>,
+    disk_bytes_max: Option<ByteSize>,
+    footer_bytes_max: Option<ByteSize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -191,6 +211,7 @@ impl Settings {
             query: QueryOptions::default(),
             head: file.head,
             upkeep: Upkeep { compaction: file.compaction, retention: file.retention, collector: file.collector },
+            cache: file.cache,
         };
         if let Some(bytes) = file.query.memory_bytes_max {
             settings.query.memory_bytes_max = bytes.0;
@@ -203,7 +224,7 @@ impl Settings {
     }
 
     fn set(&mut self, listen: Option<SocketAddr>, limits: &LimitArgs) {
-        let Self { server, query, head, upkeep, .. } = self;
+        let Self { server, query, head, upkeep, cache, .. } = self;
         if !limits.roles.is_empty() {
             server.roles.clone_from(&limits.roles);
         }
@@ -218,6 +239,9 @@ impl Settings {
         head.head_bytes_max = limits.head_bytes_max.or(head.head_bytes_max);
         head.flush_bytes = limits.flush_bytes.or(head.flush_bytes);
         head.flush_interval = limits.flush_interval.map(Lasting).or(head.flush_interval);
+        cache.memory_bytes_max = limits.cache_memory_bytes_max.or(cache.memory_bytes_max);
+        cache.dir = limits.cache_dir.clone().or(cache.dir.take());
+        cache.disk_bytes_max = limits.cache_disk_bytes_max.or(cache.disk_bytes_max);
     }
 
     /// The settings that matter for tending `store`: those of `file` and of `bucket`.
@@ -255,6 +279,12 @@ impl Settings {
         options.uploads_max = head.uploads_max.unwrap_or(options.uploads_max);
         options.dictionary_cache_bytes =
             head.dictionary_cache_bytes.map_or(options.dictionary_cache_bytes, |bytes| bytes.0);
+        let cache = &self.cache;
+        options.footer_cache_bytes = cache.footer_bytes_max.map_or(options.footer_cache_bytes, |bytes| bytes.0);
+        let bytes = |set: Option<ByteSize>, default: u64| set.map_or(default, |bytes| bytes.0 as u64);
+        options.cache.memory_bytes_max = bytes(cache.memory_bytes_max, options.cache.memory_bytes_max);
+        options.cache.folder.clone_from(&cache.dir);
+        options.cache.disk_bytes_max = bytes(cache.disk_bytes_max, options.cache.disk_bytes_max);
         Ok(options)
     }
 }

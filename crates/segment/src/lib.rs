@@ -13,9 +13,11 @@
 //! is not trusted: damage is an error of kind `Corrupt`, never a panic.
 
 mod build;
+mod byte_lru;
 mod compact;
 mod cover;
 mod input;
+mod metric;
 mod page_check;
 mod pages;
 mod pair_scan;
@@ -30,9 +32,11 @@ mod source;
 mod tables;
 
 pub use build::{build_sealed, build_tables};
+pub use byte_lru::ByteLru;
 pub use compact::{DropRule, MergeError, MergeLimits, MergeResult, SegmentMerger};
 pub use cover::{Cover, ReadFrom};
 pub use input::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, SeriesInput};
+pub use metric::names as metric_names;
 pub use reader::{DictionaryCache, SegmentReader, read_everything};
 pub use report::ScanReport;
 pub use resolution::{Resolution, RollUps};

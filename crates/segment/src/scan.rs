@@ -11,7 +11,6 @@ use std::future::Future;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::array::{Array, RecordBatch};
@@ -66,6 +65,11 @@ impl TableFile {
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Bytes it takes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.parquet().memory_size()
     }
 
     pub(crate) fn parquet(&self) -> &ParquetMetaData {
@@ -455,28 +459,6 @@ impl Future for YieldOnce {
 pub(crate) fn column<'a, A: Array + 'static>(table: Table, batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
     let column = batch.column_by_name(name).and_then(|column| column.as_any().downcast_ref::<A>());
     column.ok_or_else(|| corrupt(table, "a column is missing").with("column", name))
-}
-
-/// A value that is loaded once and then kept.
-pub(crate) struct Kept<T>(futures::lock::Mutex<Option<Arc<T>>>);
-
-impl<T> Default for Kept<T> {
-    fn default() -> Self {
-        Self(futures::lock::Mutex::new(None))
-    }
-}
-
-impl<T> Kept<T> {
-    /// The value; `load` runs when there is none yet. Others that ask meanwhile wait for it.
-    pub(crate) async fn get(&self, load: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
-        let mut kept = self.0.lock().await;
-        if let Some(kept) = kept.as_ref() {
-            return Ok(Arc::clone(kept));
-        }
-        let loaded = Arc::new(load.await?);
-        *kept = Some(Arc::clone(&loaded));
-        Ok(loaded)
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! Absent: durability before a flush. What was acknowledged but not flushed is lost with the process.
 
 mod bucket;
+mod cache;
 mod check;
 mod clock;
 mod collect;
@@ -37,6 +38,7 @@ mod url;
 mod view;
 
 pub use bucket::{Bucket, ObjectEntry};
+pub use cache::CacheOptions;
 pub use check::{CheckReport, Listing, Problem, check, ls};
 pub use clock::{Clock, Entropy, ManualClock, SystemClock};
 pub use collect::{CollectReport, CollectorPolicy, Mode};

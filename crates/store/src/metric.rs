@@ -2,6 +2,8 @@
 
 /// Metric names, as they are exported.
 pub mod names {
+    pub use flamestore_segment::metric_names::{CACHE_BYTES, CACHE_EVICTIONS, CACHE_HITS, CACHE_MISSES};
+
     /// Gauge: bytes held by the heads of all tenants, frozen ones included.
     pub const HEAD_BYTES: &str = "flamestore_head_bytes";
     /// Gauge: source profiles held by the heads of all tenants.

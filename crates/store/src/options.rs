@@ -7,7 +7,7 @@ use std::time::Duration;
 use flamestore_model::{Error, Result};
 use flamestore_segment::SegmentOptions;
 
-use crate::{Bucket, Clock, Entropy, SystemClock};
+use crate::{Bucket, CacheOptions, Clock, Entropy, SystemClock};
 
 /// How to open a [`Store`](crate::Store).
 #[derive(Clone)]
@@ -37,6 +37,10 @@ pub struct StoreOptions {
     pub uploads_max: usize,
     /// Bytes of decoded dictionaries kept for queries.
     pub dictionary_cache_bytes: usize,
+    /// Bytes of decoded footers, series and postings kept for queries.
+    pub footer_cache_bytes: usize,
+    /// Parts of segments kept in memory and on disk.
+    pub cache: CacheOptions,
     /// How the tables of segments are cut.
     pub segment: SegmentOptions,
     /// Whether flushes run by themselves; otherwise only [`Store::flush`](crate::Store::flush) flushes.
@@ -81,6 +85,8 @@ impl StoreOptions {
             refresh_interval: Duration::from_secs(10),
             uploads_max: 8,
             dictionary_cache_bytes: 64 << 20,
+            footer_cache_bytes: 128 << 20,
+            cache: CacheOptions::default(),
             segment: SegmentOptions::default(),
             background: Background::Run,
             clock: Arc::new(SystemClock),

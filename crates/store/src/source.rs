@@ -15,13 +15,15 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
 use crate::bucket::Bucket;
+use crate::cache::{CachedObject, CachedReader, SegmentCache};
 use crate::manifest::SegmentEntry;
 use crate::metric;
 
-/// Reads the objects of one segment.
+/// Reads the objects of one segment, through the cache.
 pub(crate) struct BucketSource {
     bucket: Bucket,
     entry: Arc<SegmentEntry>,
+    cache: Arc<SegmentCache>,
 }
 
 /// Reads one object.
@@ -34,15 +36,16 @@ pub(crate) struct ObjectReader {
 }
 
 impl BucketSource {
-    pub(crate) fn new(bucket: Bucket, entry: Arc<SegmentEntry>) -> Self {
-        Self { bucket, entry }
+    pub(crate) fn new(bucket: Bucket, entry: Arc<SegmentEntry>, cache: Arc<SegmentCache>) -> Self {
+        Self { bucket, entry, cache }
     }
 }
 
 #[async_trait]
 impl TableSource for BucketSource {
     async fn reader(&self, table: Table) -> Result<Box<dyn AsyncFileReader>> {
-        Ok(Box::new(ObjectReader::new(&self.bucket, &self.entry, table)?))
+        let reader = ObjectReader::new(&self.bucket, &self.entry, table)?;
+        Ok(Box::new(CachedReader::new(Arc::clone(&self.cache), CachedObject::new(&self.entry, table), reader)))
     }
 
     fn has(&self, table: Table) -> bool {
@@ -114,7 +117,8 @@ impl ObjectReader {
             .with("expected", self.bytes)
     }
 
-    async fn read_one(&self, range: Range<u64>) -> Result<Bytes> {
+    /// Bytes `range` of the object.
+    pub(crate) async fn read_one(&self, range: Range<u64>) -> Result<Bytes> {
         Ok(self.read(vec![range]).await?.remove(0))
     }
 

@@ -10,6 +10,7 @@ use flamestore_model::{SegmentId, Tenant};
 use flamestore_segment::{DictionaryCache, SegmentReader};
 
 use crate::bucket::Bucket;
+use crate::cache::SegmentCache;
 use crate::head::HeadPart;
 use crate::manifest::{Manifest, SegmentEntry};
 use crate::snapshot::{DamagedSegment, Snapshot, StoredSegment};
@@ -42,7 +43,8 @@ impl Default for TenantState {
 #[derive(Debug)]
 pub(crate) struct State {
     bucket: Bucket,
-    cache: Arc<DictionaryCache>,
+    dictionaries: Arc<DictionaryCache>,
+    cache: Arc<SegmentCache>,
     manifest: Arc<Manifest>,
     tenants: BTreeMap<Tenant, TenantState>,
     /// Oldest first.
@@ -53,9 +55,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(bucket: Bucket, cache: Arc<DictionaryCache>) -> Self {
+    pub(crate) fn new(bucket: Bucket, dictionaries: Arc<DictionaryCache>, cache: Arc<SegmentCache>) -> Self {
         Self {
             bucket,
+            dictionaries,
             cache,
             manifest: Arc::default(),
             tenants: BTreeMap::new(),
@@ -125,6 +128,7 @@ impl State {
             let stored = same.unwrap_or_else(|| Arc::new(self.stored(entry)));
             self.segments.insert(entry.id, stored);
         }
+        known.values().for_each(|gone| self.cache.forget(&gone.entry));
         self.damaged.retain(|id, _| self.segments.contains_key(id));
         self.manifest = manifest;
         self.list_segments();
@@ -133,9 +137,11 @@ impl State {
 
     /// Leaves a segment out of later snapshots. Whether it was live and not left out before.
     pub(crate) fn quarantine(&mut self, id: SegmentId, reason: &str) -> bool {
-        if !self.segments.contains_key(&id) || self.damaged.contains_key(&id) {
+        let Some(stored) = self.segments.get(&id).filter(|_| !self.damaged.contains_key(&id)) else {
             return false;
-        }
+        };
+        // the damage may lie in what was read, not in the bucket
+        self.cache.forget(&stored.entry);
         self.damaged.insert(id, reason.to_owned());
         self.list_segments();
         true
@@ -167,8 +173,8 @@ impl State {
     }
 
     fn stored(&self, entry: &Arc<SegmentEntry>) -> StoredSegment {
-        let source = BucketSource::new(self.bucket.clone(), Arc::clone(entry));
-        let reader = SegmentReader::with_cache(Arc::new(source), Arc::clone(&self.cache));
+        let source = BucketSource::new(self.bucket.clone(), Arc::clone(entry), Arc::clone(&self.cache));
+        let reader = SegmentReader::with_cache(Arc::new(source), Arc::clone(&self.dictionaries));
         StoredSegment { entry: Arc::clone(entry), reader: Arc::new(reader) }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::cache::SegmentCache;
 use crate::commit::{self, Committer};
 use crate::flush::{Pending, Publisher, blocking};
 use crate::head::{Appended, HeadPart};
@@ -54,6 +55,7 @@ struct Inner {
     options: StoreOptions,
     publisher: Publisher,
     state: RwLock<State>,
+    cache: Arc<SegmentCache>,
     ids: RecentIds,
     budget: Budget,
     /// Held by whoever brings a new manifest: one flush or refresh at a time.
@@ -81,6 +83,7 @@ impl Store {
     /// reached.
     pub async fn open(options: StoreOptions) -> Result<Arc<Self>> {
         options.check()?;
+        let cache = SegmentCache::open(&options.cache).await?;
         let newest = commit::newest(&options.bucket).await?;
         let (bucket, writer) = (options.bucket.clone(), options.writer.clone());
         let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
@@ -91,7 +94,7 @@ impl Store {
                 Committer::claim(bucket, newest, writer, clock, entropy).await?
             }
         };
-        let inner = Arc::new(Inner::new(options, committer));
+        let inner = Arc::new(Inner::new(options, committer, cache));
         inner.install(manifest, None);
         let stop = CancellationToken::new();
         let background = (inner.options.background == Background::Run).then(|| {
@@ -154,7 +157,9 @@ impl Store {
             tracing::error!(%error, "the background flush did not end");
         }
         let left = |error: Error| error.with("unpublished_profiles", self.head_status().profiles);
-        self.flush().await.map(drop).map_err(left)
+        let flushed = self.flush().await.map(drop).map_err(left);
+        self.inner.cache.settle().await;
+        flushed
     }
 
     /// What `tenant` has stored, now.
@@ -210,7 +215,7 @@ impl Store {
 }
 
 impl Inner {
-    fn new(options: StoreOptions, committer: Committer) -> Self {
+    fn new(options: StoreOptions, committer: Committer, cache: Arc<SegmentCache>) -> Self {
         let uploader = Uploader {
             bucket: options.bucket.clone(),
             clock: Arc::clone(&options.clock),
@@ -218,10 +223,12 @@ impl Inner {
             uploads_max: options.uploads_max,
         };
         let publisher = Publisher { committer, uploader, segment: options.segment.clone() };
-        let cache = Arc::new(DictionaryCache::new(options.dictionary_cache_bytes));
+        let dictionaries =
+            Arc::new(DictionaryCache::with_footers(options.dictionary_cache_bytes, options.footer_cache_bytes));
         Self {
             publisher,
-            state: RwLock::new(State::new(options.bucket.clone(), cache)),
+            state: RwLock::new(State::new(options.bucket.clone(), dictionaries, Arc::clone(&cache))),
+            cache,
             ids: RecentIds::new(options.retry_window, options.retry_ids_max),
             budget: Budget { used: AtomicUsize::new(0), max: options.head_bytes_max },
             flushing: tokio::sync::Mutex::new(Pending { flush: 0, uploaded: None }),

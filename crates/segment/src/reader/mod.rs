@@ -6,8 +6,8 @@
 //!                            └▶ dictionary: rows of one service in seven tables ──────────────────┘
 //! ```
 //!
-//! Kept once read: footers with page indexes, `dictionaries`, `series`, `postings`, `windows`. Dictionaries are kept in a cache
-//! bounded by bytes. A merge holds one dictionary and one sum per stack of it.
+//! Kept once read, in a cache bounded by bytes: footers with page indexes, `dictionaries`, `series`, `postings`, `windows`,
+//! and dictionaries. A merge holds one dictionary and one sum per stack of it.
 
 mod cache;
 mod lists;
@@ -33,18 +33,20 @@ pub use cache::DictionaryCache;
 pub use verify::read_everything;
 
 use crate::pair_scan::{Names, TakePair, scan_pair};
-use crate::scan::{Kept, TableFile, column, scan};
+use crate::scan::{TableFile, column, scan};
 use crate::{
     Cover, DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ReadFrom, Resolution,
     ScanReport, SeriesTable, Table, TableSource, WindowRow, WindowTable, cover,
 };
+use cache::{Kept, Part};
 use postings::Postings;
 use samples::Run;
 
 /// Bytes of dictionaries a reader keeps when it shares no cache.
 const CACHE_BYTES_MAX: usize = 16 << 20;
 
-/// Reads one segment. Footers, page indexes and the small tables are read once and kept.
+/// Reads one segment. Footers, page indexes and the small tables are kept once read, as long as the cache has
+/// room for them.
 ///
 /// All reads fail with `Corrupt`, naming the table, when what was stored is not what was written, and with the error of
 /// the source when it cannot be reached.
@@ -89,7 +91,7 @@ impl SegmentReader {
     /// # Errors
     /// As all reads.
     pub async fn dictionaries(&self) -> Result<Arc<Vec<DictionaryEntry>>> {
-        self.dictionaries.get(lists::dictionaries(self)).await
+        self.dictionaries.get(&self.cache, (self.cache_key, Part::Dictionaries), lists::dictionaries(self)).await
     }
 
     /// The series.
@@ -97,7 +99,7 @@ impl SegmentReader {
     /// # Errors
     /// As all reads.
     pub async fn series(&self) -> Result<Arc<SeriesTable>> {
-        self.series.get(lists::series(self)).await
+        self.series.get(&self.cache, (self.cache_key, Part::Series), lists::series(self)).await
     }
 
     /// The windows of the segment's roll-ups; empty for a segment without.
@@ -105,11 +107,11 @@ impl SegmentReader {
     /// # Errors
     /// As all reads.
     pub async fn windows(&self) -> Result<Arc<WindowTable>> {
-        self.windows.get(windows::load(self)).await
+        self.windows.get(&self.cache, (self.cache_key, Part::Windows), windows::load(self)).await
     }
 
     async fn postings(&self) -> Result<Arc<Postings>> {
-        self.postings.get(postings::load(self)).await
+        self.postings.get(&self.cache, (self.cache_key, Part::Postings), postings::load(self)).await
     }
 
     /// The ids of the series `selector` fits, by postings.
@@ -352,7 +354,9 @@ impl SegmentReader {
     }
 
     async fn file(&self, table: Table) -> Result<Arc<TableFile>> {
-        self.files[table.index()].get(TableFile::open(self.source.as_ref(), table)).await
+        self.files[table.index()]
+            .get(&self.cache, (self.cache_key, Part::Footer(table)), TableFile::open(self.source.as_ref(), table))
+            .await
     }
 
     /// Scans `columns` of `rows` of `table`.

@@ -56,6 +56,13 @@ fn posting(batch: &RecordBatch, row: usize) -> Result<Posting> {
 }
 
 impl Postings {
+    /// Bytes it takes in memory, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let row =
+            |row: &Posting| size_of::<Posting>() + row.name.len() + row.value.len() + row.series.serialized_size();
+        self.all.serialized_size() + self.rows.iter().map(row).sum::<usize>()
+    }
+
     pub(super) fn select(&self, selector: &Selector) -> RoaringBitmap {
         let mut selected = self.all.clone();
         for matcher in &selector.matchers {

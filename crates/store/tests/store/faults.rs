@@ -38,6 +38,7 @@ pub(crate) struct Faulty {
     requests: AtomicUsize,
     /// How many requests are answered; those after fail.
     answered: AtomicUsize,
+    gets: Mutex<Vec<String>>,
 }
 
 impl Faulty {
@@ -88,6 +89,11 @@ impl Faulty {
         self.puts.lock().unwrap().clone()
     }
 
+    /// The paths of all GETs since the last call of this, in order.
+    pub(crate) fn take_gets(&self) -> Vec<String> {
+        std::mem::take(&mut *self.gets.lock().unwrap())
+    }
+
     fn fault(&self, path: &Path) -> Option<PutFault> {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|(_, part, times)| *times > 0 && path.as_ref().contains(part))?;
@@ -135,11 +141,13 @@ impl ObjectStore for Faulty {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.request()?;
+        self.gets.lock().unwrap().push(location.to_string());
         self.memory.get_opts(location, options).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.request()?;
+        self.gets.lock().unwrap().push(location.to_string());
         self.memory.get_ranges(location, ranges).await
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests; clippy knows only functions marked as such")]
 
+mod caching;
 mod collecting;
 mod compacting;
 mod conformance;
