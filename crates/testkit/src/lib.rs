@@ -1,9 +1,11 @@
-//! What tests and benches share: profiles from text, random profiles, the oracle store, the fleet generator, and an S3 server
-//! with faults (feature `s3`).
+//! What tests and benches share: profiles from text, random profiles, the oracle store, the fleet generator, an object store
+//! in memory with faults (feature `objects`), and an S3 server with faults (feature `s3`).
 
 mod arbitrary;
 mod fixture;
 mod fleet;
+#[cfg(feature = "objects")]
+mod objects;
 mod oracle;
 #[cfg(feature = "s3")]
 mod s3;
@@ -11,6 +13,8 @@ mod s3;
 pub use arbitrary::{ArbitraryShape, arbitrary_profile, arbitrary_profile_of};
 pub use fixture::{Fixture, profile};
 pub use fleet::{Fleet, FleetMode, FleetOptions, FleetRun, FleetService, FleetStats, Scrape, pack_pprof, write_pprof};
+#[cfg(feature = "objects")]
+pub use objects::{Counts, Fate, FaultyObjects, ObjectRequest, RequestKind, Strikes, Traffic, Weather};
 pub use oracle::{Oracle, OracleProfile, OracleTop, folded, profile_types};
 #[cfg(feature = "s3")]
-pub use s3::{Fault, FaultRule, Faults, S3Server};
+pub use s3::{Fault, FaultRule, Faults, S3Access, S3Place, S3Server};

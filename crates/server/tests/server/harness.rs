@@ -14,7 +14,7 @@ use flamestore_proto::v1::status_service_client::StatusServiceClient;
 use flamestore_query::{Engine, QueryOptions};
 use flamestore_server::{Server, ServerConfig};
 use flamestore_store::{Background, BucketOptions, Store, StoreOptions, StoreUrl};
-use flamestore_testkit::{Oracle, S3Server};
+use flamestore_testkit::{Oracle, S3Access};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -160,9 +160,9 @@ pub(crate) async fn connect(addr: SocketAddr) -> Channel {
     endpoint.connect().await.unwrap()
 }
 
-/// Where the bucket of `s3` is and how it is reached.
-pub(crate) fn s3_bucket(s3: &S3Server) -> (StoreUrl, BucketOptions) {
-    let url = StoreUrl::S3 { bucket: s3.bucket.clone(), prefix: "team/profiles".to_owned() };
+/// Where the store below `prefix` of a bucket of S3 is and how it is reached.
+pub(crate) fn s3_bucket(s3: &S3Access, prefix: &str) -> (StoreUrl, BucketOptions) {
+    let url = StoreUrl::S3 { bucket: s3.bucket.clone(), prefix: prefix.to_owned() };
     let bucket = BucketOptions {
         endpoint: Some(s3.endpoint.clone()),
         allow_http: true,

@@ -63,7 +63,7 @@ async fn a_request_past_its_deadline_is_cancelled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_waits_for_the_bucket_ends_at_its_deadline() {
     let s3 = S3Server::start().await.unwrap();
-    let (url, bucket) = s3_bucket(&s3);
+    let (url, bucket) = s3_bucket(&s3.access(), "team/profiles");
     let running = Running::start_with(config(), url.clone(), &bucket).await;
     running.ingest().push(stacks(3)).await.unwrap();
     running.stop().await.unwrap();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flamestore_formats::{Limits, decode_pprof, pprof_equal};
 use flamestore_model::{ProfileBatch, ProfileId, Selector, TimeRange};
 use flamestore_proto::v1;
-use flamestore_testkit::{Fixture, Oracle, S3Server};
+use flamestore_testkit::{Fixture, Oracle, S3Place};
 use tonic::Code;
 
 use crate::harness::{CPU, NOON, Running, SECOND, all, config, merge_folded, raw, s3_bucket, selection, selection_in};
@@ -255,8 +255,8 @@ async fn segments_and_head_together_answer_as_the_oracle_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_on_s3_answers_as_the_oracle_does_and_survives_a_restart() {
-    let s3 = S3Server::start().await.unwrap();
-    let (url, bucket) = s3_bucket(&s3);
+    let place = S3Place::open("server").await.unwrap();
+    let (url, bucket) = s3_bucket(&place.access, &place.prefix);
     let running = Running::start_with(config(), url.clone(), &bucket).await;
     let (oracle, id) = fill(&running, true).await;
     check_all(&running, &oracle).await;

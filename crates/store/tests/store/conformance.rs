@@ -6,7 +6,7 @@ use std::time::Duration;
 use flamestore_model::{Selector, Tenant, TimeRange};
 use flamestore_segment::{ScanReport, Table};
 use flamestore_store::{Bucket, BucketOptions, StoreUrl, check, ls};
-use flamestore_testkit::{ArbitraryShape, Oracle, S3Server, arbitrary_profile_of};
+use flamestore_testkit::{ArbitraryShape, Oracle, S3Access, S3Place, arbitrary_profile_of};
 
 use crate::support::{DAY_START, SECOND, assert_equals_oracle, labels, memory, open, push};
 
@@ -63,12 +63,12 @@ async fn a_store_in_a_folder_answers_as_the_oracle_does() {
     store_conformance(url.open(&BucketOptions::default()).unwrap()).await;
 }
 
-pub(crate) fn s3_options(server: &S3Server) -> BucketOptions {
+pub(crate) fn s3_options(access: &S3Access) -> BucketOptions {
     BucketOptions {
-        endpoint: Some(server.endpoint.clone()),
+        endpoint: Some(access.endpoint.clone()),
         allow_http: true,
-        access_key_id: Some(server.access_key.clone()),
-        secret_access_key: Some(server.secret_key.clone()),
+        access_key_id: Some(access.access_key.clone()),
+        secret_access_key: Some(access.secret_key.clone()),
         retry_timeout: Some(Duration::from_secs(5)),
         ..BucketOptions::default()
     }
@@ -76,10 +76,12 @@ pub(crate) fn s3_options(server: &S3Server) -> BucketOptions {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_in_s3_answers_as_the_oracle_does() {
-    let server = S3Server::start().await.unwrap();
-    let url: StoreUrl = format!("s3://{}/some/prefix", server.bucket).parse().unwrap();
-    store_conformance(url.open(&s3_options(&server)).unwrap()).await;
-    assert!(server.bucket_folder().join("some/prefix/manifest").is_dir());
+    let place = S3Place::open("conformance").await.unwrap();
+    let url: StoreUrl = place.url().parse().unwrap();
+    store_conformance(url.open(&s3_options(&place.access)).unwrap()).await;
+    if let Some(server) = &place.server {
+        assert!(server.bucket_folder().join(&place.prefix).join("manifest").is_dir());
+    }
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ async fn a_commit_whose_answer_was_lost_is_recognised_as_ones_own() {
 async fn over_http_too_a_commit_without_an_answer_counts_once() {
     let server = S3Server::start().await.unwrap();
     let url: StoreUrl = format!("s3://{}", server.bucket).parse().unwrap();
-    let place = url.open(&s3_options(&server)).unwrap();
+    let place = url.open(&s3_options(&server.access())).unwrap();
     let store = open(&place, "w", 1).await;
     let mut oracle = Oracle::new();
     for (version, part) in [(2, "manifest/"), (3, "/samples/"), (4, "/dictionaries/")] {

@@ -85,16 +85,16 @@ async fn wrong_settings_of_s3_are_named() {
         let url = StoreUrl::S3 { bucket: bucket.to_owned(), prefix: String::new() };
         url.open(&options).unwrap()
     };
-    let (kind, text) = refusal(&of("no-such-bucket", s3_options(&server))).await;
+    let (kind, text) = refusal(&of("no-such-bucket", s3_options(&server.access()))).await;
     assert_eq!((kind, text.contains("check the bucket's name")), (ErrorKind::Invalid, true), "{text}");
-    let wrong = BucketOptions { secret_access_key: Some("wrong".to_owned()), ..s3_options(&server) };
+    let wrong = BucketOptions { secret_access_key: Some("wrong".to_owned()), ..s3_options(&server.access()) };
     let (kind, text) = refusal(&of(&server.bucket, wrong)).await;
     assert_eq!((kind, text.contains("AWS_SECRET_ACCESS_KEY")), (ErrorKind::Invalid, true), "{text}");
-    let wrong = BucketOptions { access_key_id: Some("wrong".to_owned()), ..s3_options(&server) };
+    let wrong = BucketOptions { access_key_id: Some("wrong".to_owned()), ..s3_options(&server.access()) };
     let (kind, text) = refusal(&of(&server.bucket, wrong)).await;
     assert_eq!((kind, text.contains("AWS_ACCESS_KEY_ID")), (ErrorKind::Invalid, true), "{text}");
     let (endpoint, timeout) = ("http://127.0.0.1:1".to_owned(), std::time::Duration::from_millis(100));
-    let gone = BucketOptions { endpoint: Some(endpoint), retry_timeout: Some(timeout), ..s3_options(&server) };
+    let gone = BucketOptions { endpoint: Some(endpoint), retry_timeout: Some(timeout), ..s3_options(&server.access()) };
     let (kind, text) = refusal(&of(&server.bucket, gone)).await;
     assert_eq!((kind, text.contains("check endpoint")), (ErrorKind::Unavailable, true), "{text}");
 }

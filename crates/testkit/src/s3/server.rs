@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Fault, Faults};
+use super::{Fault, Faults, S3Access};
 
 /// Bytes of the largest request body.
 const BODY_BYTES_MAX: usize = 1 << 30;
@@ -69,6 +69,16 @@ impl S3Server {
             folder,
             listening: tokio::spawn(listen(listener, Arc::new(backend))),
         })
+    }
+
+    /// How to reach its bucket.
+    pub fn access(&self) -> S3Access {
+        S3Access {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            access_key: self.access_key.clone(),
+            secret_key: self.secret_key.clone(),
+        }
     }
 
     /// The faults it shows; none at first.

@@ -1,0 +1,36 @@
+//! Requests and bytes by kind.
+
+use std::collections::BTreeMap;
+
+use super::{ObjectRequest, RequestKind};
+
+/// What was asked of an object store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<RequestKind, Traffic>);
+
+/// Requests of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many, those that failed included.
+    pub requests: u64,
+    /// Bytes that were sent in them or asked for.
+    pub bytes: u64,
+}
+
+impl Counts {
+    /// The requests of `kind`.
+    pub fn of(&self, kind: RequestKind) -> Traffic {
+        self.0.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// All requests.
+    pub fn requests(&self) -> u64 {
+        self.0.values().map(|traffic| traffic.requests).sum()
+    }
+
+    pub(super) fn add(&mut self, request: &ObjectRequest) {
+        let traffic = self.0.entry(request.kind).or_default();
+        traffic.requests += 1;
+        traffic.bytes += request.bytes;
+    }
+}
