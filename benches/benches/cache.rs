@@ -63,6 +63,7 @@ async fn fill(objects: &Arc<Counting>) -> Outcome<()> {
                 tenant: Tenant::default(),
                 labels: service.labels(),
                 batch: service.batch(&scrape),
+                received: None,
                 id: None,
                 time_unix_nano: None,
             };

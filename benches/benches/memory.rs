@@ -47,6 +47,7 @@ async fn fill(folder: &str) -> Outcome<()> {
                 tenant: Tenant::default(),
                 labels: service.labels(),
                 batch: service.batch(&scrape),
+                received: None,
                 id: None,
                 time_unix_nano: None,
             };

@@ -12,6 +12,8 @@
 //! [head]                            # what is in memory before it is flushed into a segment
 //! flush_interval = "5m"
 //! head_bytes_max = "512MiB"
+//! [wal]                             # what makes a push durable before that
+//! durability = "wal"
 //! [query]
 //! memory_bytes_max = "1GiB"
 //! ```
@@ -22,12 +24,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use flamestore_query::QueryOptions;
 use flamestore_server::{Role, ServerConfig};
-use flamestore_store::{Access, Bucket, BucketOptions, CompactorOptions, StoreOptions, StoreUrl};
+use flamestore_store::{
+    Access, Bucket, BucketOptions, CompactorOptions, Durability, OsFiles, StoreOptions, StoreUrl, WalOptions,
+};
 use serde::Deserialize;
 
 use crate::failure::{Failure, Outcome};
@@ -83,6 +88,16 @@ pub(crate) struct LimitArgs {
     /// Age of the oldest profile in memory at which a segment is written [default: 5m].
     #[arg(long, env = "FLAMESTORE_FLUSH_INTERVAL", value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Limits")]
     flush_interval: Option<Duration>,
+    /// What an acknowledged push survives: `wal` the end of the process and the machine, `bucket` the loss of its disk too,
+    /// `none` neither [default: wal; none with memory:].
+    #[arg(long, env = "FLAMESTORE_DURABILITY", value_name = "MODE", value_parser = durability, help_heading = "Durability")]
+    durability: Option<Durability>,
+    /// The folder of the write-ahead log [default: the store's folder with `-wal` added, else ./flamestore-wal].
+    #[arg(long, env = "FLAMESTORE_WAL", value_name = "FOLDER", help_heading = "Durability")]
+    wal: Option<PathBuf>,
+    /// Bytes of the write-ahead log that may wait to be written as segments; over it, pushes are refused [default: 512MiB].
+    #[arg(long, env = "FLAMESTORE_WAL_BYTES_MAX", value_name = "BYTES", help_heading = "Durability")]
+    wal_bytes_max: Option<ByteSize>,
     /// Memory of all running queries together [default: 1GiB].
     #[arg(long, env = "FLAMESTORE_QUERY_MEMORY_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
     query_memory_bytes_max: Option<ByteSize>,
@@ -117,6 +132,7 @@ pub(crate) struct Settings {
     head: HeadSection,
     upkeep: Upkeep,
     cache: CacheSection,
+    wal: WalSection,
 }
 
 /// A configuration file.
@@ -127,6 +143,7 @@ struct File {
     server: ServerConfig,
     bucket: BucketSection,
     head: HeadSection,
+    wal: WalSection,
     query: QuerySection,
     compaction: CompactionSection,
     retention: RetentionSection,
@@ -170,6 +187,18 @@ struct CacheSection {
     footer_bytes_max: Option<ByteSize>,
 }
 
+struct WalSection {
+    durability: Option<DurabilityName>,
+    folder: Option<PathBuf>,
+    bytes_max: Option<ByteSize>,
+    put_interval: Option<Lasting>,
+}
+
+/// A durability as text.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct DurabilityName(Durability);
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct QuerySection {
@@ -212,6 +241,7 @@ impl Settings {
             head: file.head,
             upkeep: Upkeep { compaction: file.compaction, retention: file.retention, collector: file.collector },
             cache: file.cache,
+            wal: file.wal,
         };
         if let Some(bytes) = file.query.memory_bytes_max {
             settings.query.memory_bytes_max = bytes.0;
@@ -224,7 +254,7 @@ impl Settings {
     }
 
     fn set(&mut self, listen: Option<SocketAddr>, limits: &LimitArgs) {
-        let Self { server, query, head, upkeep, cache, .. } = self;
+        let Self { server, query, head, wal, upkeep, cache, .. } = self;
         if !limits.roles.is_empty() {
             server.roles.clone_from(&limits.roles);
         }
@@ -242,6 +272,9 @@ impl Settings {
         cache.memory_bytes_max = limits.cache_memory_bytes_max.or(cache.memory_bytes_max);
         cache.dir = limits.cache_dir.clone().or(cache.dir.take());
         cache.disk_bytes_max = limits.cache_disk_bytes_max.or(cache.disk_bytes_max);
+        wal.durability = limits.durability.map(DurabilityName).or(wal.durability);
+        wal.folder = limits.wal.clone().or(wal.folder.take());
+        wal.bytes_max = limits.wal_bytes_max.or(wal.bytes_max);
     }
 
     /// The settings that matter for tending `store`: those of `file` and of `bucket`.
@@ -260,6 +293,32 @@ impl Settings {
         Ok(self.upkeep.options(bucket)?)
     }
 
+    fn wal_options(&self) -> WalOptions {
+        let (wal, mut options) = (&self.wal, WalOptions::default());
+        let by_store = if self.store == StoreUrl::Memory { Durability::None } else { Durability::Wal };
+        options.durability = wal.durability.map_or(by_store, |name| name.0);
+        options.files = self.wal_folder().map(|folder| Arc::new(OsFiles::new(folder)) as _);
+        options.bytes_max = wal.bytes_max.map_or(options.bytes_max, |bytes| bytes.0 as u64);
+        options.put_interval = wal.put_interval.map_or(options.put_interval, |lasting| lasting.0);
+        options
+    }
+
+    /// The folder of the log. In the modes that do not write it, it is looked at for what an earlier start has left.
+    fn wal_folder(&self) -> Option<PathBuf> {
+        match (&self.wal.folder, &self.store) {
+            (Some(folder), _) => Some(folder.clone()),
+            (None, StoreUrl::Folder(store)) => {
+                let mut name = store.file_name().unwrap_or_default().to_owned();
+                name.push("-wal");
+                Some(store.with_file_name(name))
+            }
+            (None, StoreUrl::S3 { .. }) => Some(PathBuf::from("./flamestore-wal")),
+            (None, StoreUrl::Memory) => {
+                self.wal.durability.filter(|name| name.0 == Durability::Wal).map(|_| PathBuf::from("./flamestore-wal"))
+            }
+        }
+    }
+
     /// How to open the store.
     ///
     /// # Errors
@@ -268,6 +327,7 @@ impl Settings {
         let mut options = StoreOptions::new(self.store.open(&self.bucket)?);
         let head = self.head.clone();
         options.writer = head.writer.unwrap_or(options.writer);
+        options.wal = self.wal_options();
         options.head_bytes_max = head.head_bytes_max.map_or(options.head_bytes_max, |bytes| bytes.0);
         options.flush_bytes = head.flush_bytes.map_or(options.flush_bytes, |bytes| bytes.0);
         options.flush_interval = head.flush_interval.map_or(options.flush_interval, |lasting| lasting.0);
@@ -317,6 +377,10 @@ impl BucketArgs {
 
 /// Reads a store URL given by a flag.
 pub(crate) fn store_url(text: &str) -> flamestore_model::Result<StoreUrl> {
+    text.parse()
+}
+
+fn durability(text: &str) -> flamestore_model::Result<Durability> {
     text.parse()
 }
 
@@ -378,6 +442,14 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
+impl TryFrom<String> for DurabilityName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|e: flamestore_model::Error| e.to_string())
+    }
+}
+
 impl TryFrom<String> for Lasting {
     type Error = String;
 
@@ -397,6 +469,9 @@ mod tests {
         [head]
         flush_interval = "30s"
         head_bytes_max = "1MiB"
+        [wal]
+        durability = "bucket"
+        bytes_max = "2MiB"
         [query]
         memory_bytes_max = 5
     "#;

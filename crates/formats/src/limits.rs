@@ -55,6 +55,23 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// No limits but those of 32-bit offsets, for bytes that passed limits before.
+    pub const NONE: Self = Self {
+        decompressed_bytes_max: usize::MAX,
+        sample_types_max: usize::MAX,
+        samples_max: usize::MAX,
+        stack_depth_max: usize::MAX,
+        labels_per_sample_max: usize::MAX,
+        labels_max: usize::MAX,
+        mappings_max: usize::MAX,
+        locations_max: usize::MAX,
+        lines_per_location_max: usize::MAX,
+        lines_max: usize::MAX,
+        functions_max: usize::MAX,
+        strings_max: usize::MAX,
+        string_bytes_max: usize::MAX,
+    };
+
     /// `decompressed_bytes_max`, but never more than offsets of 32 bits can tell apart.
     pub(crate) fn decompressed_bytes(&self) -> usize {
         self.decompressed_bytes_max.min(u32::MAX as usize - 1)

@@ -1,6 +1,7 @@
 //! The one error of the workspace: its kind says what the caller should do, its text what was wrong and where.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The result of every fallible call of the workspace.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,6 +63,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     context: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -95,7 +97,7 @@ constructors! {
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), retry_after: None, source: None }))
     }
 
     /// Adds a name and a value that locate the error.
@@ -110,6 +112,18 @@ impl Error {
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Says when a retry may succeed; what says nothing is not worth retrying soon, or the caller knows better.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
+        self
+    }
+
+    /// When a retry may succeed.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// What the caller should do.

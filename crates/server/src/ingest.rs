@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flamestore_formats::{FoldedOptions, Limits, decode_folded, decode_pprof};
+use flamestore_formats::Limits;
 use flamestore_model::{Error, ProfileBatch, ProfileId, Result, Tenant};
 use flamestore_proto::v1;
 use flamestore_proto::v1::ingest_service_server::IngestService;
-use flamestore_store::{PushProfile, Store};
+use flamestore_store::{ProfileFormat, PushProfile, Store};
 use futures::TryStreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -97,17 +97,21 @@ impl Ingest {
         let labels = translate::labels(&raw.labels, &self.config)?;
         let id = translate::profile_id(&raw.profile_id)?;
         let format = translate::enumeration("profile format", raw.format)?;
+        let format = received_format(format);
+        let received = (format.clone(), raw.profile.clone());
         let batch = self.decode(format, raw.profile).await?;
         let time_unix_nano = raw.time_unix_nano;
-        self.store.push(PushProfile { tenant: tenant.clone(), labels, batch, id, time_unix_nano }).await
+        self.store
+            .push(PushProfile { tenant: tenant.clone(), labels, batch, received: Some(received), id, time_unix_nano })
+            .await
     }
 
-    async fn decode(&self, format: v1::ProfileFormat, bytes: Bytes) -> Result<ProfileBatch> {
+    async fn decode(&self, format: ProfileFormat, bytes: Bytes) -> Result<ProfileBatch> {
         if bytes.len() <= INLINE_BYTES_MAX {
-            return decode(format, bytes, &self.limits);
+            return format.decode(bytes, &self.limits);
         }
         let limits = Arc::clone(&self.limits);
-        self.compute.run(move || decode(format, bytes, &limits)).await
+        self.compute.run(move || format.decode(bytes, &limits)).await
     }
 
     async fn push(&self, request: Request<v1::PushRequest>) -> Result<v1::PushResponse> {
@@ -129,17 +133,14 @@ impl Ingest {
     }
 }
 
-/// The batch that `bytes` hold.
-fn decode(format: v1::ProfileFormat, bytes: Bytes, limits: &Limits) -> Result<ProfileBatch> {
-    match format {
-        v1::ProfileFormat::Unspecified | v1::ProfileFormat::Pprof => decode_pprof(bytes, limits),
-        v1::ProfileFormat::Folded => decode_folded(bytes, &folded_options(), limits),
-    }
-}
-
 /// Folded text counts samples of whatever it was made of; the profile type is `process_cpu:samples:count::`.
-fn folded_options() -> FoldedOptions {
-    FoldedOptions { sample_type: "samples".to_owned(), sample_unit: "count".to_owned(), ..FoldedOptions::default() }
+fn received_format(format: v1::ProfileFormat) -> ProfileFormat {
+    match format {
+        v1::ProfileFormat::Unspecified | v1::ProfileFormat::Pprof => ProfileFormat::Pprof,
+        v1::ProfileFormat::Folded => {
+            ProfileFormat::Folded { sample_type: "samples".to_owned(), sample_unit: "count".to_owned() }
+        }
+    }
 }
 
 #[tonic::async_trait]

@@ -3,12 +3,17 @@
 use flamestore_model::{Error, ErrorKind, Result, Tenant};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 /// The metadata key that names the tenant.
 pub(crate) const TENANT_KEY: &str = "x-scope-orgid";
 
 /// The metadata key of an answer that tells the kind of our errors from those of the gRPC layer.
 pub(crate) const ERROR_KIND_KEY: &str = "flamestore-error";
+
+/// The metadata key of an answer that says after how many seconds to try again, as HTTP's header does; the details of the
+/// status say it as `google.rpc.RetryInfo`.
+const RETRY_AFTER_KEY: &str = "retry-after";
 
 /// The code of errors of `kind`: the table in the documentation of [`ErrorKind`].
 pub(crate) fn code_of(kind: ErrorKind) -> Code {
@@ -30,7 +35,16 @@ pub(crate) fn status_of(error: &Error) -> Status {
         ErrorKind::Internal | ErrorKind::Corrupt => tracing::error!(%error, "a request failed"),
         kind => tracing::debug!(%error, kind = kind.as_str(), "a request failed"),
     }
-    let mut status = Status::new(code_of(error.kind()), error.to_string());
+    let mut status = match error.retry_delay() {
+        None => Status::new(code_of(error.kind()), error.to_string()),
+        Some(delay) => {
+            let details = ErrorDetails::with_retry_info(Some(delay));
+            let mut status = Status::with_error_details(code_of(error.kind()), error.to_string(), details);
+            let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+            status.metadata_mut().insert(RETRY_AFTER_KEY, MetadataValue::from(seconds));
+            status
+        }
+    };
     status.metadata_mut().insert(ERROR_KIND_KEY, MetadataValue::from_static(error.kind().as_str()));
     status
 }
@@ -83,6 +97,16 @@ mod tests {
         let status = status_of(&Error::corrupt("checksum differs").with("segment", "s1"));
         assert_eq!((status.code(), status.message()), (Code::DataLoss, "checksum differs [segment=s1]"));
         assert_eq!(status.metadata().get(ERROR_KIND_KEY).unwrap(), "corrupt");
+    }
+
+    #[test]
+    fn a_status_says_when_to_try_again() {
+        let full = Error::exhausted("full").retry_after(std::time::Duration::from_millis(1500));
+        let status = status_of(&full);
+        assert_eq!(status.metadata().get(RETRY_AFTER_KEY).unwrap(), "2");
+        let info = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
+        assert_eq!(info, full.retry_delay());
+        assert!(status_of(&Error::exhausted("too large")).metadata().get(RETRY_AFTER_KEY).is_none());
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub async fn check(bucket: &Bucket) -> Result<CheckReport> {
     let manifest = ls(bucket).await?.manifest;
     let objects = objects.into_iter().map(|object| (object.path.clone(), object));
     let mut unnamed: HashMap<String, ObjectEntry> = objects.collect();
-    unnamed.retain(|path, _| !matches!(path.parse(), Ok(ObjectKey::Manifest(_))));
+    unnamed.retain(|path, _| !matches!(path.parse(), Ok(ObjectKey::Manifest(_) | ObjectKey::Wal { .. })));
     let mut report = CheckReport { version: manifest.version, ..CheckReport::default() };
     for entry in &manifest.segments {
         report.check_segment(bucket, entry).await?;

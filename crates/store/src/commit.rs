@@ -16,7 +16,8 @@ use flamestore_model::{Error, ErrorKind, Result, SegmentId};
 
 use crate::bucket::{Bucket, Created};
 use crate::key::ObjectKey;
-use crate::manifest::{Manifest, SegmentEntry, WriterState};
+use crate::manifest::{Manifest, SegmentEntry};
+use crate::wal::Published;
 use crate::{Clock, Entropy, metric};
 
 /// How often one commit is rebased before it gives up.
@@ -48,6 +49,15 @@ pub(crate) struct Committer {
     epoch: Option<u64>,
     clock: Arc<dyn Clock>,
     entropy: Arc<Entropy>,
+}
+
+/// An epoch that was claimed.
+pub(crate) struct Claimed {
+    pub(crate) committer: Committer,
+    /// The newest manifest.
+    pub(crate) manifest: Arc<Manifest>,
+    /// What is published of the log that the epoch goes on with.
+    pub(crate) published: Published,
 }
 
 /// The version numbers in the bucket, without order.
@@ -108,26 +118,28 @@ async fn exists(bucket: &Bucket, version: u64) -> Result<bool> {
 }
 
 impl Committer {
-    /// Claims the next epoch of `writer`, which fences whoever wrote under that name before. `base` is the newest known.
+    /// Claims the next epoch of `writer`, which fences whoever wrote under that name before; from now on it writes the log
+    /// `wal`. `base` is the newest known.
     pub(crate) async fn claim(
         bucket: Bucket,
         base: Arc<Manifest>,
-        writer: String,
+        (writer, wal): (String, u128),
         clock: Arc<dyn Clock>,
         entropy: Arc<Entropy>,
-    ) -> Result<(Self, Arc<Manifest>)> {
+    ) -> Result<Claimed> {
         let mut this = Self { bucket, writer, epoch: None, clock, entropy };
         let writer = this.writer.clone();
         let claimed = this
             .advance(base, |manifest| {
-                let epoch = manifest.writer_state(&writer).epoch + 1;
-                manifest.writers.insert(writer.clone(), WriterState { epoch, flushes: 0 });
+                let state = manifest.writer_state(&writer).claimed(wal);
+                manifest.writers.insert(writer.clone(), state);
                 Ok(Step::Write)
             })
             .await?;
         // a later claim may stand already; ours is the one in the version we wrote, and the next commit will tell
-        this.epoch = Some(claimed.written.writer_state(&this.writer).epoch);
-        Ok((this, claimed.newest))
+        let state = claimed.written.writer_state(&this.writer);
+        this.epoch = Some(state.epoch);
+        Ok(Claimed { committer: this, manifest: claimed.newest, published: Published::of(&state, wal) })
     }
 
     /// A committer of changes that tend the store. It has no epoch, so it neither fences nor is fenced.
@@ -199,7 +211,7 @@ impl Committer {
                 self.check_age(change.add.iter().filter(is_new))?;
                 apply(manifest, change)?;
                 if let (Some(flush), Some(state)) = (change.flush, manifest.writers.get_mut(&self.writer)) {
-                    state.flushes = flush;
+                    state.flushed(flush);
                 }
                 Ok(Step::Write)
             })

@@ -100,12 +100,9 @@ impl Publisher {
     async fn upload_parts(&self, parts: &[Arc<HeadPart>]) -> Result<Vec<Arc<SegmentEntry>>> {
         let mut entries = Vec::new();
         for part in parts {
+            part.close().await;
             let closed = Arc::clone(part);
-            let view = blocking(move || {
-                closed.close();
-                Ok(Arc::new(HeadView::new(closed.watermarks())))
-            });
-            let view = view.await?;
+            let view = blocking(move || Ok(Arc::new(HeadView::new(closed.watermarks())))).await?;
             for plan in plan(&part.tenant, &view) {
                 let (view, options, day) = (Arc::clone(&view), self.segment.clone(), plan.day);
                 let sealed = blocking(move || seal(build_tables(view.segment_input(Some(day)), &options)?, &options));

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A push belongs to one service and appends all its sample types under one lock, so a query sees all of them or none.
-//! A push holds the gate open; closing the gate waits for the pushes inside, and later ones are turned away. After that
-//! the part never changes. Profiles only ever join, so a count of pushes names a past state ([`Watermark`]).
+//! A push is inside of the gate from before its record is written to the log; closing the gate waits for the pushes inside,
+//! and later ones are turned away. After that the part never changes. Profiles only ever join, so a count of pushes names a past state ([`Watermark`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use flamestore_model::{Labels, ProfileId, ProfileType, Result, Tenant};
 use flamestore_segment::ProfileMeta;
 use parking_lot::{Mutex, RwLock};
 
+use crate::gate::{Gate, Pass};
 use crate::ids::ID_BYTES;
 use crate::push::Checked;
 
@@ -75,34 +76,23 @@ pub(crate) struct HeadPart {
     pub(crate) tenant: Tenant,
     pub(crate) opened_unix_nano: i64,
     seed: u64,
-    gate: RwLock<Gate>,
+    /// The flush that will publish it.
+    pub(crate) generation: u64,
+    gate: Gate,
     services: RwLock<BTreeMap<String, Arc<ServiceHead>>>,
     ids: Mutex<Vec<ProfileId>>,
     bytes: AtomicUsize,
     profiles: AtomicU64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    Open,
-    Closed,
-}
-
-/// What became of a push.
-pub(crate) enum Appended {
-    /// It is in; the head grew by so many bytes.
-    In { bytes: usize },
-    /// The part is closed; the next one takes it.
-    Closed,
-}
-
 impl HeadPart {
-    pub(crate) fn new(tenant: Tenant, opened_unix_nano: i64, seed: u64) -> Self {
+    pub(crate) fn new(tenant: Tenant, opened_unix_nano: i64, seed: u64, generation: u64) -> Self {
         Self {
             tenant,
             opened_unix_nano,
             seed,
-            gate: RwLock::new(Gate::Open),
+            generation,
+            gate: Gate::default(),
             services: RwLock::default(),
             ids: Mutex::default(),
             bytes: AtomicUsize::new(0),
@@ -110,27 +100,27 @@ impl HeadPart {
         }
     }
 
-    /// Appends all sample types of `push`, or none.
-    pub(crate) fn append(&self, push: &Checked) -> Result<Appended> {
-        let gate = self.gate.read();
-        if *gate == Gate::Closed {
-            return Ok(Appended::Closed);
-        }
+    /// Lets a push in, unless the part is closed; it is to be held until the push is appended or given up.
+    pub(crate) fn enter(&self) -> Option<Pass> {
+        self.gate.enter()
+    }
+
+    /// Appends all sample types of `push`, or none; returns the bytes that the head grew by.
+    pub(crate) fn append(&self, push: &Checked, _inside: &Pass) -> Result<usize> {
         let (service, mut bytes) = self.service(&push.service);
         bytes += service.append(push)?;
-        if push.id_is_explicit {
+        if push.is_remembered {
             self.ids.lock().push(push.id);
             bytes += ID_BYTES;
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.profiles.fetch_add(1, Ordering::Relaxed);
-        drop(gate);
-        Ok(Appended::In { bytes })
+        Ok(bytes)
     }
 
     /// Waits for the pushes inside and turns later ones away.
-    pub(crate) fn close(&self) {
-        *self.gate.write() = Gate::Closed;
+    pub(crate) async fn close(&self) {
+        self.gate.close().await;
     }
 
     /// Bytes held.

@@ -3,10 +3,11 @@
 //! ```text
 //! manifest/<20 digits>                                   a manifest version
 //! probe/<32 hex digits>                                  written and deleted when a store opens
+//! wal/<writer>/<20 digits>                               records of the write-ahead log, with durability bucket
 //! <tenant>/<table>/day=YYYY-MM-DD/<32 hex digits>.parquet   one table of a segment
 //! ```
 //!
-//! The three differ in their number of parts, so no tenant's name can be taken for a folder of ours.
+//! Those of segments alone have four parts, so no tenant's name can be taken for a folder of ours.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,6 +27,13 @@ pub enum ObjectKey {
     Manifest(u64),
     /// The object that tells at start whether the store keeps what exists.
     Probe(u128),
+    /// Records of a writer's log.
+    Wal {
+        /// Whose log it is.
+        writer: String,
+        /// Its place in the log.
+        number: u64,
+    },
     /// One table of a segment.
     Segment {
         /// Whose it is.
@@ -90,6 +98,8 @@ impl ObjectKey {
     pub const MANIFESTS: &'static str = "manifest";
     /// The folder of probes.
     pub const PROBES: &'static str = "probe";
+    /// The folder of the logs.
+    pub const WALS: &'static str = "wal";
 }
 
 impl fmt::Display for ObjectKey {
@@ -97,6 +107,7 @@ impl fmt::Display for ObjectKey {
         match self {
             Self::Manifest(version) => write!(f, "{}/{version:020}", Self::MANIFESTS),
             Self::Probe(nonce) => write!(f, "{}/{nonce:032x}", Self::PROBES),
+            Self::Wal { writer, number } => write!(f, "{}/{writer}/{number:020}", Self::WALS),
             Self::Segment { tenant, table, day, id } => write!(f, "{tenant}/{table}/day={day}/{id}.parquet"),
         }
     }
@@ -111,6 +122,9 @@ impl FromStr for ObjectKey {
         let key = match parts[..] {
             [Self::MANIFESTS, version] => Self::Manifest(version.parse().map_err(|_| wrong())?),
             [Self::PROBES, nonce] => Self::Probe(u128::from_str_radix(nonce, 16).map_err(|_| wrong())?),
+            [Self::WALS, writer, number] if !writer.is_empty() => {
+                Self::Wal { writer: writer.to_owned(), number: number.parse().map_err(|_| wrong())? }
+            }
             [tenant, table, day, file] => Self::Segment {
                 tenant: Tenant::new(tenant)?,
                 table: Table::from_name(table).ok_or_else(wrong)?,
@@ -143,6 +157,10 @@ mod tests {
         check(&format!("probe/{id}"), true);
         check(&format!("team-a/samples/day=2026-11-22/{id}.parquet"), true);
         check(&format!("manifest/samples/day=1969-12-31/{id}.parquet"), true);
+        check("wal/flamestore/00000000000000000042", true);
+        check(&format!("wal/samples/day=2026-11-22/{id}.parquet"), true);
+        check("wal/flamestore/42", false);
+        check("wal//00000000000000000042", false);
         check("manifest/42", false);
         check("manifest/+0000000000000000042", false);
         check("manifest/00000000000000000042.tmp", false);

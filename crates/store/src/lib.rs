@@ -1,7 +1,7 @@
 //! The store: object store, manifest, head and flush.
 //!
 //! ```text
-//! push ──▶ head (open) ──freeze──▶ head (frozen) ──seal──▶ tables ──upload──▶ bucket ──commit──▶ manifest version
+//! push ──▶ log ──▶ head (open) ──freeze──▶ head (frozen) ──seal──▶ tables ──upload──▶ bucket ──commit──▶ manifest version
 //!             │                        │                                                            │
 //!             └────────────────────────┴──────────── snapshot: each profile once ───────────────────┘
 //! ```
@@ -10,7 +10,8 @@
 //! an open head, in a frozen one or in a segment, and moves from one to the next in one step that no snapshot can see
 //! half of. No lock is held across an await. Wall time and randomness are arguments ([`StoreOptions`]).
 //!
-//! Absent: durability before a flush. What was acknowledged but not flushed is lost with the process.
+//! A push is durable before it is acknowledged, if the [`WalOptions`] say so: its record is in the write-ahead log until the
+//! manifest holds its segment.
 
 mod bucket;
 mod cache;
@@ -20,6 +21,7 @@ mod collect;
 mod commit;
 mod compact;
 mod flush;
+mod gate;
 mod head;
 mod ids;
 mod key;
@@ -36,6 +38,7 @@ mod store;
 mod upload;
 mod url;
 mod view;
+mod wal;
 
 pub use bucket::{Bucket, ObjectEntry};
 pub use cache::CacheOptions;
@@ -48,7 +51,7 @@ pub use compact::{
 };
 pub use flush::FlushReport;
 pub use key::{Day, ObjectKey};
-pub use manifest::{MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
+pub use manifest::{EarlierWal, MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
 pub use metric::names as metric_names;
 pub use options::{Access, Background, StoreOptions};
 pub use push::PushProfile;
@@ -57,3 +60,4 @@ pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};
 pub use store::{HeadStatus, Store};
 pub use url::{BucketOptions, StoreUrl};
 pub use view::{HeadSamples, HeadSelection, HeadView};
+pub use wal::{Durability, OsFiles, ProfileFormat, WalFile, WalFiles, WalOptions};

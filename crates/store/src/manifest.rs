@@ -26,7 +26,7 @@ use crate::key::{Day, ObjectKey};
 mod wire;
 
 /// The newest format of manifests this build writes, and the newest it reads.
-pub const MANIFEST_FORMAT: u32 = 2;
+pub const MANIFEST_FORMAT: u32 = 3;
 
 const MAGIC: &[u8; 4] = b"FSMF";
 const HEADER_BYTES: usize = 24;
@@ -49,12 +49,44 @@ pub struct Manifest {
 }
 
 /// What a writer has reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriterState {
     /// How often a store was opened under the writer's name: the latest one is in charge, earlier ones are fenced.
     pub epoch: u64,
     /// The number of the last flush committed in this epoch: a flush up to this number is committed, whatever became of
     /// its segments since.
+    pub flushes: u64,
+    /// The write-ahead log that this epoch writes.
+    pub wal: u128,
+    /// What the writer reached with other logs, whose records are taken in anew when it is opened with them again.
+    pub earlier: Vec<EarlierWal>,
+}
+
+impl WriterState {
+    /// The state after the next epoch was claimed, in which the log `wal` is written.
+    pub(crate) fn claimed(mut self, wal: u128) -> Self {
+        if self.flushes > 0 {
+            self.earlier.retain(|earlier| earlier.wal != self.wal);
+            self.earlier.push(EarlierWal { wal: self.wal, epoch: self.epoch, flushes: self.flushes });
+        }
+        Self { epoch: self.epoch + 1, flushes: 0, wal, earlier: self.earlier }
+    }
+
+    /// Flush `flush` is committed. The first one publishes all that the log held before.
+    pub(crate) fn flushed(&mut self, flush: u64) {
+        self.flushes = flush;
+        self.earlier.retain(|earlier| earlier.wal != self.wal);
+    }
+}
+
+/// Which records of a log are published: all of earlier epochs, and of `epoch` those of the first `flushes` flushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EarlierWal {
+    /// Which log.
+    pub wal: u128,
+    /// The last epoch in which a flush was committed with it.
+    pub epoch: u64,
+    /// The number of the last such flush.
     pub flushes: u64,
 }
 
@@ -174,7 +206,7 @@ impl Manifest {
 
     /// What `writer` has reached; epoch 0 if it never opened the store.
     pub fn writer_state(&self, writer: &str) -> WriterState {
-        self.writers.get(writer).copied().unwrap_or_default()
+        self.writers.get(writer).cloned().unwrap_or_default()
     }
 
     /// The object of this version.
@@ -283,12 +315,13 @@ mod tests {
                 format_version: 1,
             })
         };
+        let earlier = vec![EarlierWal { wal: 0, epoch: 3, flushes: 2 }];
         Manifest {
             version: 7,
             nonce: u128::MAX / 3,
             writer: "w".to_owned(),
             created_unix_nano: -8,
-            writers: BTreeMap::from([("w".to_owned(), WriterState { epoch: 6, flushes: 9 })]),
+            writers: BTreeMap::from([("w".to_owned(), WriterState { epoch: 6, flushes: 9, wal: 1 << 80, earlier })]),
             segments: vec![
                 entry(id(1), Tenant::default(), -1, SegmentSource::Import),
                 entry(id(0), Tenant::default(), 20_779, SegmentSource::Flush),
@@ -314,7 +347,12 @@ mod tests {
             std::fs::write(&newest, sample().to_bytes()).unwrap_or_else(|e| panic!("{e}"));
         }
         let frozen = |format| std::fs::read(path(format)).unwrap_or_else(|e| panic!("{e}"));
-        let mut of_format_1 = sample();
+        let mut of_format_2 = sample();
+        for state in of_format_2.writers.values_mut() {
+            *state = WriterState { epoch: state.epoch, flushes: state.flushes, ..WriterState::default() };
+        }
+        assert_eq!(Manifest::from_bytes(7, &frozen(2))?, of_format_2);
+        let mut of_format_1 = of_format_2;
         for entry in &mut of_format_1.segments {
             Arc::make_mut(entry).tables.retain(|table| !Table::ROLLUPS.contains(&table.table));
         }

@@ -48,4 +48,16 @@ pub mod names {
     pub const BUCKET_READ_BYTES: &str = "flamestore_bucket_read_bytes_total";
     /// Counter: read requests to the bucket for queries.
     pub const BUCKET_READS: &str = "flamestore_bucket_reads_total";
+    /// Gauge: bytes of the write-ahead log that are not published.
+    pub const WAL_BYTES: &str = "flamestore_wal_bytes";
+    /// Counter: commits of the write-ahead log: syncs of a file, or objects.
+    pub const WAL_COMMITS: &str = "flamestore_wal_commits_total";
+    /// Counter: records made durable.
+    pub const WAL_RECORDS: &str = "flamestore_wal_records_total";
+    /// Histogram: seconds of a commit of the write-ahead log.
+    pub const WAL_COMMIT_SECONDS: &str = "flamestore_wal_commit_seconds";
+    /// Counter, by `kind`: commits of the write-ahead log that failed.
+    pub const WAL_FAILURES: &str = "flamestore_wal_failures_total";
+    /// Counter: parts of the write-ahead log found damaged.
+    pub const WAL_DAMAGED_PARTS: &str = "flamestore_wal_damaged_parts_total";
 }

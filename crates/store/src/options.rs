@@ -7,7 +7,7 @@ use std::time::Duration;
 use flamestore_model::{Error, Result};
 use flamestore_segment::SegmentOptions;
 
-use crate::{Bucket, CacheOptions, Clock, Entropy, SystemClock};
+use crate::{Bucket, CacheOptions, Clock, Entropy, SystemClock, WalOptions};
 
 /// How to open a [`Store`](crate::Store).
 #[derive(Clone)]
@@ -43,6 +43,8 @@ pub struct StoreOptions {
     pub cache: CacheOptions,
     /// How the tables of segments are cut.
     pub segment: SegmentOptions,
+    /// What makes a push durable before its head is flushed.
+    pub wal: WalOptions,
     /// Whether flushes run by themselves; otherwise only [`Store::flush`](crate::Store::flush) flushes.
     pub background: Background,
     /// Wall time.
@@ -88,6 +90,7 @@ impl StoreOptions {
             footer_cache_bytes: 128 << 20,
             cache: CacheOptions::default(),
             segment: SegmentOptions::default(),
+            wal: WalOptions::default(),
             background: Background::Run,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(Entropy::from_system()),
@@ -114,7 +117,7 @@ impl StoreOptions {
         if self.refresh_interval.is_zero() {
             return Err(Error::invalid("store: refresh_interval must be longer than 0"));
         }
-        Ok(())
+        self.wal.check(&self.writer)
     }
 }
 
@@ -126,6 +129,7 @@ impl fmt::Debug for StoreOptions {
             .field("head_bytes_max", &self.head_bytes_max)
             .field("flush_bytes", &self.flush_bytes)
             .field("flush_interval", &self.flush_interval)
+            .field("wal", &self.wal)
             .field("background", &self.background)
             .finish_non_exhaustive()
     }

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::mem::size_of;
 
+use bytes::Bytes;
 use flamestore_calltree::Interned;
 use flamestore_model::{
     Error, Function, Label, Labels, Line, Location, Mapping, NONE, ProfileBatch, ProfileId, ProfileType, Result,
     Tenant, names,
 };
 use flamestore_segment::ProfileMeta;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::wal::ProfileFormat;
 
 /// A profile to store.
 #[derive(Clone, Debug)]
@@ -20,7 +24,11 @@ pub struct PushProfile {
     pub labels: Labels,
     /// The decoded profile.
     pub batch: ProfileBatch,
-    /// Its id, if the producer may send it again: a second push of the same id is accepted and not counted.
+    /// What was received, and decoded to the batch: the write-ahead log keeps it as it is.
+    pub received: Option<(ProfileFormat, Bytes)>,
+    /// Its id, if the producer may send it again: a second push of the same id is accepted and not counted. Where none is
+    /// given, a profile that was received as bytes and states its time gets one made of these and its labels, so that
+    /// the same request sent twice counts once as well.
     pub id: Option<ProfileId>,
     /// When it was taken, in nanoseconds since 1970; what the profile says, or now, where nothing is given.
     pub time_unix_nano: Option<i64>,
@@ -31,11 +39,15 @@ pub(crate) struct Checked {
     pub(crate) tenant: Tenant,
     pub(crate) service: String,
     pub(crate) labels: Labels,
+    /// The labels as they were given.
+    pub(crate) given_labels: Labels,
     /// One per sample type of the batch.
     pub(crate) profile_types: Vec<ProfileType>,
     pub(crate) batch: ProfileBatch,
+    pub(crate) received: Option<(ProfileFormat, Bytes)>,
     pub(crate) id: ProfileId,
-    pub(crate) id_is_explicit: bool,
+    /// Whether a second push of the same id is to be recognised.
+    pub(crate) is_remembered: bool,
     pub(crate) time_unix_nano: i64,
 }
 
@@ -49,21 +61,29 @@ pub(crate) struct TypeRows {
 impl Checked {
     /// Checks `push`; `new_id` and `now` stand in for what it does not say.
     pub(crate) fn new(push: PushProfile, new_id: ProfileId, now: i64) -> Result<Self> {
-        let PushProfile { tenant, labels, batch, id, time_unix_nano } = push;
+        let PushProfile { tenant, labels, batch, received, id, time_unix_nano } = push;
         batch.check()?;
+        let given_labels = labels.clone();
         let service = labels.service_name().to_owned();
         let profile_types = profile_types(&batch, labels.get(names::NAME));
         let labels = names::DERIVED.iter().fold(labels, |labels, name| labels.with(name, ""));
         let said = Some(batch.header.time_unix_nano).filter(|time| *time != 0);
+        let stated = time_unix_nano.or(said);
+        let id = id.or_else(|| {
+            let ((_, bytes), time) = (received.as_ref()?, stated?);
+            Some(content_id(&tenant, &given_labels, time, bytes))
+        });
         Ok(Self {
             tenant,
             labels: labels.with(names::SERVICE_NAME, &service),
+            given_labels,
             service,
             profile_types,
             batch,
+            received,
             id: id.unwrap_or(new_id),
-            id_is_explicit: id.is_some(),
-            time_unix_nano: time_unix_nano.or(said).unwrap_or(now),
+            is_remembered: id.is_some(),
+            time_unix_nano: stated.unwrap_or(now),
         })
     }
 
@@ -120,6 +140,24 @@ impl Checked {
             label_sets,
         }
     }
+}
+
+/// The id of a profile whose producer gave none: the same for the same request.
+fn content_id(tenant: &Tenant, labels: &Labels, time_unix_nano: i64, bytes: &[u8]) -> ProfileId {
+    let mut hash = Xxh3::new();
+    let mut add = |part: &[u8]| {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    add(tenant.as_str().as_bytes());
+    for (name, value) in labels.iter() {
+        add(name.as_bytes());
+        add(value.as_bytes());
+    }
+    add(&time_unix_nano.to_le_bytes());
+    add(bytes);
+    let millis = u64::try_from(time_unix_nano / 1_000_000).unwrap_or_default();
+    ProfileId::from_parts(millis, hash.digest128())
 }
 
 fn profile_types(batch: &ProfileBatch, name: Option<&str>) -> Vec<ProfileType> {

@@ -82,9 +82,10 @@ impl State {
         self.tenants.get(tenant)?.open.as_ref()
     }
 
-    /// The open head of `tenant`, made by `new` if it has none.
-    pub(crate) fn open_part_or(&mut self, tenant: &Tenant, new: impl FnOnce() -> HeadPart) -> &Arc<HeadPart> {
-        self.tenants.entry(tenant.clone()).or_default().open.get_or_insert_with(|| Arc::new(new()))
+    /// The open head of `tenant`, made by `new`, which is given the number of the flush to come, if it has none.
+    pub(crate) fn open_part_or(&mut self, tenant: &Tenant, new: impl FnOnce(u64) -> HeadPart) -> &Arc<HeadPart> {
+        let flush = self.flushes + 1;
+        self.tenants.entry(tenant.clone()).or_default().open.get_or_insert_with(|| Arc::new(new(flush)))
     }
 
     /// All open heads.

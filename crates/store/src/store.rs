@@ -15,16 +15,21 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::cache::SegmentCache;
 use crate::commit::{self, Committer};
 use crate::flush::{Pending, Publisher, blocking};
-use crate::head::{Appended, HeadPart};
+use crate::gate::{Gate, Pass};
+use crate::head::HeadPart;
 use crate::ids::{RecentIds, Seen};
 use crate::probe::probe;
 use crate::push::Checked;
 use crate::state::State;
 use crate::upload::Uploader;
+use crate::wal::{Log, Published, Record, Replayed, Wal};
 use crate::{Access, Background, FlushReport, Manifest, PushProfile, Snapshot, StoreOptions, metric};
 
 /// Samples from which a push is interned on a thread that may take long.
 const INLINE_SAMPLES_MAX: usize = 256;
+
+/// When a push that found the head full may be tried again: a flush takes about as long.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// A store of profiles in a bucket. Dropping it stops its background work without flushing: call [`Store::shutdown`].
 pub struct Store {
@@ -60,8 +65,10 @@ struct Inner {
     budget: Budget,
     /// Held by whoever brings a new manifest: one flush or refresh at a time.
     flushing: tokio::sync::Mutex<Pending>,
-    /// Read-held by every push, so that a shutdown waits for them.
-    accepting: RwLock<bool>,
+    /// Every push is inside, so that a shutdown waits for them.
+    accepting: Gate,
+    /// Absent when nothing is durable before its flush.
+    wal: Option<Wal>,
     fenced: AtomicBool,
     flush_error: Mutex<Option<String>>,
     wake: Notify,
@@ -85,17 +92,11 @@ impl Store {
         options.check()?;
         let cache = SegmentCache::open(&options.cache).await?;
         let newest = commit::newest(&options.bucket).await?;
-        let (bucket, writer) = (options.bucket.clone(), options.writer.clone());
-        let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
-        let (committer, manifest) = match options.access {
-            Access::ReadOnly => (Committer::tending(bucket, writer, clock, entropy), newest),
-            Access::ReadWrite => {
-                probe(&bucket, options.entropy.next_u128()).await?;
-                Committer::claim(bucket, newest, writer, clock, entropy).await?
-            }
+        let inner = match options.access {
+            Access::ReadOnly => Inner::reading(options, newest, cache),
+            Access::ReadWrite => Inner::writing(options, newest, cache).await?,
         };
-        let inner = Arc::new(Inner::new(options, committer, cache));
-        inner.install(manifest, None);
+        let inner = Arc::new(inner);
         let stop = CancellationToken::new();
         let background = (inner.options.background == Background::Run).then(|| {
             let (flushing, refreshing) =
@@ -108,20 +109,16 @@ impl Store {
         Ok(Arc::new(Self { inner, background: Mutex::new(background), stop, _stop_on_drop: guard }))
     }
 
-    /// Stores one profile: all its sample types or none. Once this returns queries see it.
+    /// Stores one profile: all its sample types or none. Once this returns queries see it, and it survives what
+    /// [`Durability`](crate::Durability) says.
     ///
     /// # Errors
     /// `Invalid` when the batch or the labels are wrong; `Exhausted`, naming `head_bytes_max`, when the head is full;
-    /// `Conflict` when the same id is being pushed right now; `Invalid` when the store only reads; `Fenced` when another store took over this writer;
-    /// `Unavailable` after [`Self::shutdown`].
+    /// `Conflict` when the same id is being pushed right now; `Invalid` when the store only reads; `Fenced` when another
+    /// store took over this writer; `Unavailable` after [`Self::shutdown`], and when the write-ahead log cannot be written;
+    /// then the profile may turn up after a restart.
     pub async fn push(&self, push: PushProfile) -> Result<ProfileId> {
-        let pushed = match push.batch.samples.len() {
-            0..=INLINE_SAMPLES_MAX => self.inner.push(push),
-            _ => {
-                let inner = Arc::clone(&self.inner);
-                blocking(move || inner.push(push)).await
-            }
-        };
+        let pushed = self.inner.push(push).await;
         if let Err(error) = &pushed {
             metrics::counter!(metric::names::REFUSED_PROFILES, "kind" => error.kind().as_str()).increment(1);
         }
@@ -142,12 +139,7 @@ impl Store {
     /// # Errors
     /// As [`Self::flush`], with the number of profiles that were not published.
     pub async fn shutdown(&self) -> Result<()> {
-        let inner = Arc::clone(&self.inner);
-        blocking(move || {
-            *inner.accepting.write() = false;
-            Ok(())
-        })
-        .await?;
+        self.inner.accepting.close().await;
         self.stop.cancel();
         let background = self.background.lock().take();
         if let Some(Err(error)) = match background {
@@ -159,6 +151,9 @@ impl Store {
         let left = |error: Error| error.with("unpublished_profiles", self.head_status().profiles);
         let flushed = self.flush().await.map(drop).map_err(left);
         self.inner.cache.settle().await;
+        if let Some(wal) = &self.inner.wal {
+            wal.close().await;
+        }
         flushed
     }
 
@@ -215,6 +210,29 @@ impl Store {
 }
 
 impl Inner {
+    /// A store that reads what others write.
+    fn reading(options: StoreOptions, newest: Arc<Manifest>, cache: Arc<SegmentCache>) -> Self {
+        let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
+        let committer = Committer::tending(options.bucket.clone(), options.writer.clone(), clock, entropy);
+        let inner = Self::new(options, committer, cache);
+        inner.install(newest, None);
+        inner
+    }
+
+    /// A store that writes in an epoch of its own, with what its log has left taken in.
+    async fn writing(options: StoreOptions, newest: Arc<Manifest>, cache: Arc<SegmentCache>) -> Result<Self> {
+        probe(&options.bucket, options.entropy.next_u128()).await?;
+        let log = Log::open(&options).await?;
+        let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
+        let writer = (options.writer.clone(), log.id());
+        let claimed = Committer::claim(options.bucket.clone(), newest, writer, clock, entropy).await?;
+        let log = log.begin(&options, claimed.committer.epoch()).await?;
+        let mut inner = Self::new(options, claimed.committer, cache);
+        inner.install(claimed.manifest, None);
+        inner.wal = inner.replay(log, claimed.published).await?;
+        Ok(inner)
+    }
+
     fn new(options: StoreOptions, committer: Committer, cache: Arc<SegmentCache>) -> Self {
         let uploader = Uploader {
             bucket: options.bucket.clone(),
@@ -232,7 +250,8 @@ impl Inner {
             ids: RecentIds::new(options.retry_window, options.retry_ids_max),
             budget: Budget { used: AtomicUsize::new(0), max: options.head_bytes_max },
             flushing: tokio::sync::Mutex::new(Pending { flush: 0, uploaded: None }),
-            accepting: RwLock::new(true),
+            accepting: Gate::default(),
+            wal: None,
             fenced: AtomicBool::new(false),
             flush_error: Mutex::default(),
             wake: Notify::new(),
@@ -262,34 +281,58 @@ impl Inner {
         }
     }
 
-    fn push(&self, push: PushProfile) -> Result<ProfileId> {
+    async fn push(&self, push: PushProfile) -> Result<ProfileId> {
         if self.options.access == Access::ReadOnly {
             return Err(Error::invalid("store: takes no profiles: it was opened to be read"));
         }
-        let accepting = self.accepting.read();
-        if !*accepting {
+        let accepted = self.accepting.enter();
+        if accepted.is_none() {
             return Err(Error::unavailable("store: is shutting down"));
         }
         self.check_fence()?;
         let now = self.options.clock.now_unix_nano();
         let new_id = ProfileId::from_parts(millis(now), self.options.entropy.next_u128());
-        let checked = Checked::new(push, new_id, now)?;
+        let checked = Arc::new(Checked::new(push, new_id, now)?);
         let Some(id) = self.begin(&checked)? else {
             metrics::counter!(metric::names::DUPLICATE_PROFILES).increment(1);
             return Ok(checked.id);
         };
-        let bytes = self.append(&checked, now)?;
+        let reserved = self.budget.reserve(checked.bytes_max())?;
+        let (part, inside) = self.enter_part(&checked.tenant, now);
+        if let Some(wal) = &self.wal {
+            let appended = wal.append(part.generation, &Record::of(&checked, now)).await;
+            appended.inspect_err(|error| self.refused_by_wal(error))?;
+        }
+        let bytes = append(part, inside, &checked).await?;
+        reserved.settle(bytes);
         id.stored();
+        self.appended(&checked, bytes);
+        Ok(checked.id)
+    }
+
+    fn refused_by_wal(&self, error: &Error) {
+        match error.kind() {
+            ErrorKind::Fenced => self.fenced.store(true, Ordering::Relaxed),
+            ErrorKind::Exhausted => self.wake.notify_one(),
+            _ => {}
+        }
+    }
+
+    /// A profile is in a head, which grew by `bytes`.
+    fn appended(&self, push: &Checked, bytes: usize) {
+        let wal_wants = self.wal.as_ref().is_some_and(Wal::wants_flush);
+        if wal_wants || self.budget.used.load(Ordering::Relaxed) >= self.options.flush_bytes {
+            self.wake.notify_one();
+        }
         metrics::counter!(metric::names::INGESTED_PROFILES).increment(1);
-        metrics::counter!(metric::names::INGESTED_SAMPLES).increment(checked.batch.samples.len() as u64);
+        metrics::counter!(metric::names::INGESTED_SAMPLES).increment(push.batch.samples.len() as u64);
         metrics::gauge!(metric::names::HEAD_BYTES).increment(gauge(bytes));
         metrics::gauge!(metric::names::HEAD_PROFILES).increment(1.0);
-        Ok(checked.id)
     }
 
     /// Takes note of the push's id; `None` when its profile is stored already.
     fn begin<'a>(&'a self, push: &'a Checked) -> Result<Option<InFlight<'a>>> {
-        let seen = match push.id_is_explicit {
+        let seen = match push.is_remembered {
             true => self.ids.begin(&push.tenant, push.id),
             false => Seen::Never,
         };
@@ -300,19 +343,51 @@ impl Inner {
         }
     }
 
-    fn append(&self, push: &Checked, now: i64) -> Result<usize> {
-        let reserved = self.budget.reserve(push.bytes_max())?;
-        let bytes = loop {
-            match self.open_part(&push.tenant, now).append(push)? {
-                Appended::In { bytes } => break bytes,
-                Appended::Closed => {}
+    /// The open head of `tenant`, and the right to append to it.
+    fn enter_part(&self, tenant: &Tenant, now: i64) -> (Arc<HeadPart>, Pass) {
+        loop {
+            let part = self.open_part(tenant, now);
+            if let Some(inside) = part.enter() {
+                return (part, inside);
             }
-        };
-        reserved.settle(bytes);
-        if self.budget.used.load(Ordering::Relaxed) >= self.options.flush_bytes {
-            self.wake.notify_one();
         }
-        Ok(bytes)
+    }
+
+    /// Takes in anew what `log` holds and is not published, then goes on writing to it.
+    async fn replay(&self, mut log: Log, published: Published) -> Result<Option<Wal>> {
+        let started = Instant::now();
+        let mut replayed = Replayed::default();
+        while let Some(records) = log.replay(published).await? {
+            for record in records {
+                replayed.bytes += record.len() as u64;
+                match self.take_in(record).await {
+                    Ok(true) => replayed.records += 1,
+                    Ok(false) => replayed.repeated += 1,
+                    Err(error) => {
+                        tracing::error!(%error, "a record of the write-ahead log cannot be taken in and is kept aside");
+                        replayed.rejected += 1;
+                        log.set_aside_last();
+                    }
+                }
+            }
+        }
+        if replayed != Replayed::default() {
+            tracing::info!(?replayed, seconds = started.elapsed().as_secs_f64(), "the write-ahead log was replayed");
+        }
+        Ok(log.start(&self.options.wal))
+    }
+
+    /// Takes in the push of a record; false when its profile is there already.
+    async fn take_in(&self, record: bytes::Bytes) -> Result<bool> {
+        let checked = blocking(move || Record::read(record).map(Arc::new)).await?;
+        let Some(id) = self.begin(&checked)? else { return Ok(false) };
+        let (part, inside) = self.enter_part(&checked.tenant, self.options.clock.now_unix_nano());
+        let bytes = append(part, inside, &checked).await?;
+        // these profiles were in memory before: they are let in even where the bound was lowered since
+        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        id.stored();
+        self.appended(&checked, bytes);
+        Ok(true)
     }
 
     fn open_part(&self, tenant: &Tenant, now: i64) -> Arc<HeadPart> {
@@ -320,7 +395,9 @@ impl Inner {
             return Arc::clone(part);
         }
         let seed = u64::try_from(self.options.entropy.next_u128() >> 64).unwrap_or_default();
-        let part = Arc::clone(self.state.write().open_part_or(tenant, || HeadPart::new(tenant.clone(), now, seed)));
+        let part = Arc::clone(
+            self.state.write().open_part_or(tenant, |flush| HeadPart::new(tenant.clone(), now, seed, flush)),
+        );
         self.wake.notify_one();
         part
     }
@@ -376,6 +453,9 @@ impl Inner {
             .set(gauge(usize::try_from(manifest.version).unwrap_or_default()));
         metrics::gauge!(metric::names::SEGMENTS).set(gauge(manifest.segments.len()));
         let published = self.state.write().install(manifest, flushes);
+        if let Some(wal) = &self.wal {
+            wal.release(flushes);
+        }
         let now = self.options.clock.now_unix_nano();
         for part in published {
             self.budget.release(part.bytes());
@@ -449,6 +529,17 @@ impl Inner {
     }
 }
 
+/// Appends `push` to a head, away from the threads that answer requests if it is large.
+async fn append(part: Arc<HeadPart>, inside: Pass, push: &Arc<Checked>) -> Result<usize> {
+    match push.batch.samples.len() {
+        0..=INLINE_SAMPLES_MAX => part.append(push, &inside),
+        _ => {
+            let push = Arc::clone(push);
+            blocking(move || part.append(&push, &inside)).await
+        }
+    }
+}
+
 /// A push whose id is taken note of; lets go of the id unless the profile was stored.
 struct InFlight<'a> {
     ids: &'a RecentIds,
@@ -464,7 +555,7 @@ impl InFlight<'_> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        if self.push.id_is_explicit {
+        if self.push.is_remembered {
             self.ids.end(&self.push.tenant, self.push.id, self.stored);
         }
     }
@@ -489,7 +580,8 @@ impl Budget {
         if used.saturating_add(bytes) > self.max {
             return Err(Error::exhausted(format!("the head is full: head_bytes_max is {}", self.max))
                 .with("head_bytes", used)
-                .with("profile_bytes", bytes));
+                .with("profile_bytes", bytes)
+                .retry_after(RETRY_DELAY));
         }
         Ok(reserved)
     }

@@ -78,7 +78,7 @@ impl World {
         batch: ProfileBatch,
     ) -> Result<()> {
         let tenant = Tenant::default();
-        let push = PushProfile { tenant, labels, batch, id: Some(id), time_unix_nano: Some(time) };
+        let push = PushProfile { tenant, labels, batch, received: None, id: Some(id), time_unix_nano: Some(time) };
         self.store.push(push).await.map(|_| ())
     }
 

@@ -6,7 +6,7 @@ use flamestore_model::{Error, Result, SegmentId, Tenant};
 use flamestore_segment::Table;
 use prost::Message;
 
-use super::{Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
+use super::{EarlierWal, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
 use crate::key::Day;
 
 #[derive(Clone, PartialEq, Message)]
@@ -29,6 +29,22 @@ struct ManifestBody {
 struct Writer {
     #[prost(string, tag = "1")]
     name: String,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+    #[prost(uint64, tag = "3")]
+    flushes: u64,
+    /// Empty for 0.
+    #[prost(bytes = "vec", tag = "4")]
+    wal: Vec<u8>,
+    #[prost(message, repeated, tag = "5")]
+    earlier: Vec<Earlier>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Earlier {
+    /// Empty for 0.
+    #[prost(bytes = "vec", tag = "1")]
+    wal: Vec<u8>,
     #[prost(uint64, tag = "2")]
     epoch: u64,
     #[prost(uint64, tag = "3")]
@@ -90,10 +106,14 @@ struct TableBody {
 }
 
 pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
+    let wal = |id: u128| if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
+    let earlier = |e: &EarlierWal| Earlier { wal: wal(e.wal), epoch: e.epoch, flushes: e.flushes };
     let writer = |(name, state): (&String, &WriterState)| Writer {
         name: name.clone(),
         epoch: state.epoch,
         flushes: state.flushes,
+        wal: wal(state.wal),
+        earlier: state.earlier.iter().map(earlier).collect(),
     };
     let body = ManifestBody {
         version: manifest.version,
@@ -144,13 +164,21 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest> {
         nonce: u128::from_be_bytes(id(&body.nonce, "nonce")?),
         writer: body.writer,
         created_unix_nano: body.created_unix_nano,
-        writers: body
-            .writers
-            .into_iter()
-            .map(|w| (w.name, WriterState { epoch: w.epoch, flushes: w.flushes }))
-            .collect(),
+        writers: body.writers.into_iter().map(decode_writer).collect::<Result<_>>()?,
         segments: segments.collect::<Result<_>>()?,
     })
+}
+
+fn decode_writer(writer: Writer) -> Result<(String, WriterState)> {
+    let wal = |bytes: &[u8]| if bytes.is_empty() { Ok(0) } else { id(bytes, "log's id").map(u128::from_be_bytes) };
+    let earlier = |e: &Earlier| Ok(EarlierWal { wal: wal(&e.wal)?, epoch: e.epoch, flushes: e.flushes });
+    let state = WriterState {
+        epoch: writer.epoch,
+        flushes: writer.flushes,
+        wal: wal(&writer.wal)?,
+        earlier: writer.earlier.iter().map(earlier).collect::<Result<_>>()?,
+    };
+    Ok((writer.name, state))
 }
 
 fn decode_segment(segment: Segment) -> Result<SegmentEntry> {

@@ -76,6 +76,7 @@ impl Stage {
             tenant: Tenant::default(),
             labels: labels(pushed.service),
             batch: profile(&pushed.text),
+            received: None,
             id: None,
             time_unix_nano: Some(time),
         };

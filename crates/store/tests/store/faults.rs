@@ -84,6 +84,11 @@ impl Faulty {
         self.rules.lock().unwrap().push((fault, part, times));
     }
 
+    /// Nothing fails any more.
+    pub(crate) fn clear(&self) {
+        self.rules.lock().unwrap().clear();
+    }
+
     /// The paths of all PUTs so far that were carried out, in order.
     pub(crate) fn puts(&self) -> Vec<String> {
         self.puts.lock().unwrap().clone()

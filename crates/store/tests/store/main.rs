@@ -14,4 +14,6 @@ mod limits;
 mod opening;
 mod planning;
 mod support;
+mod wal;
+mod wal_files;
 mod writers;

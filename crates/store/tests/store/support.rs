@@ -43,7 +43,14 @@ pub(crate) fn labels(service: &str) -> Labels {
 }
 
 pub(crate) fn push_of(service: &str, batch: ProfileBatch, time: i64) -> PushProfile {
-    PushProfile { tenant: Tenant::default(), labels: labels(service), batch, id: None, time_unix_nano: Some(time) }
+    PushProfile {
+        tenant: Tenant::default(),
+        labels: labels(service),
+        batch,
+        received: None,
+        id: None,
+        time_unix_nano: Some(time),
+    }
 }
 
 pub(crate) async fn push(
