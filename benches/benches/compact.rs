@@ -52,7 +52,9 @@ async fn fill(folder: &str) -> Outcome<()> {
             for scrape in run.take(FLUSH_SCRAPES) {
                 let batch = service.batch(&scrape);
                 let (tenant, labels) = (Tenant::default(), service.labels());
-                store.push(PushProfile { tenant, labels, batch, received: None, id: None, time_unix_nano: None }).await?;
+                store
+                    .push(PushProfile { tenant, labels, batch, received: None, id: None, time_unix_nano: None })
+                    .await?;
                 pushed += 1;
             }
         }

@@ -187,6 +187,8 @@ struct CacheSection {
     footer_bytes_max: Option<ByteSize>,
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct WalSection {
     durability: Option<DurabilityName>,
     folder: Option<PathBuf>,

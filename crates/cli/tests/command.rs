@@ -306,7 +306,8 @@ fn a_store_is_tended_without_a_server() {
 
     // a server that only answers sees what is there, and takes nothing
     let reader = Running::start(&["serve", "--store", &store, "--listen", "127.0.0.1:0", "--roles", "query"]);
-    let query = [&["merge", "--query", &api()], &AROUND[..]].concat();
+    let api = api();
+    let query = [&["merge", "--query", api.as_str()], &AROUND[..]].concat();
     assert_eq!(reader.ok(&query), "main;late 7\nmain;read 8\nmain;seek 2\nmain;write 1\n");
     let file = write_pprof(folder.path(), "e.pb.gz", &Fixture::cpu().profile("main 1"));
     assert_eq!(reader.run(&["push", file.to_str().unwrap(), "--label", "service_name=x"]).code, Some(1));

@@ -136,6 +136,12 @@ impl SegmentCache {
         Ok(Arc::new(Self { memory: Mutex::new(memory), disk }))
     }
 
+    /// A cache of `memory_bytes_max` bytes in memory, for a look at a few segments.
+    pub(crate) fn in_memory(memory_bytes_max: u64) -> Arc<Self> {
+        let memory = Memory { kept: ByteLru::new(memory_bytes_max), fetching: HashMap::new() };
+        Arc::new(Self { memory: Mutex::new(memory), disk: None })
+    }
+
     /// Bytes `ranges` of an object, which are inside of it.
     pub(crate) async fn read(
         self: &Arc<Self>,

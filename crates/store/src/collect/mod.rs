@@ -153,7 +153,8 @@ async fn candidates(bucket: &Bucket, kept: &Kept, report: &mut CollectReport) ->
         let segment = match object.path.parse() {
             Ok(ObjectKey::Segment { id, table, .. }) => Some((id, table)),
             Ok(ObjectKey::Probe(_)) => None,
-            Ok(ObjectKey::Manifest(_)) => continue,
+            // a log deletes its own objects: only its writer knows which are published
+            Ok(ObjectKey::Manifest(_) | ObjectKey::Wal { .. }) => continue,
             Err(_) => {
                 report.foreign += 1;
                 continue;

@@ -15,10 +15,14 @@ use flamestore_segment::{DropRule, ScanReport, SegmentReader};
 
 use super::compactor::Done;
 use super::{Compactor, Rewrite, RewriteReport};
+use crate::cache::SegmentCache;
 use crate::collect::Mode;
 use crate::commit::Change;
 use crate::manifest::SegmentEntry;
 use crate::source::BucketSource;
+
+/// Bytes of a segment that are kept while it is looked into.
+const CACHE_BYTES_MAX: u64 = 8 << 20;
 
 /// What to delete.
 #[derive(Clone, Debug)]
@@ -161,7 +165,8 @@ impl Compactor {
     }
 
     async fn hit(&self, deletion: &Deletion, entry: &Arc<SegmentEntry>) -> Result<Hit> {
-        let source = BucketSource::new(self.options.bucket.clone(), Arc::clone(entry));
+        let cache = SegmentCache::in_memory(CACHE_BYTES_MAX);
+        let source = BucketSource::new(self.options.bucket.clone(), Arc::clone(entry), cache);
         let reader = SegmentReader::new(Arc::new(source));
         let series = reader.select_series(&deletion.selector).await?;
         let rows = reader.profiles(&series, &deletion.range, &mut ScanReport::default()).await?;

@@ -48,7 +48,14 @@ impl Faulty {
 
     fn with(memory: InMemory) -> Arc<Self> {
         let (rules, puts) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { memory, rules, puts, requests: AtomicUsize::new(0), answered: AtomicUsize::new(usize::MAX) })
+        Arc::new(Self {
+            memory,
+            rules,
+            puts,
+            gets: Mutex::default(),
+            requests: AtomicUsize::new(0),
+            answered: AtomicUsize::new(usize::MAX),
+        })
     }
 
     /// A copy of the objects, without rules.
