@@ -28,7 +28,7 @@ use flamestore_segment::{DropRule, Table};
 use crate::manifest::{Manifest, SegmentEntry};
 
 /// How long things are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetentionPolicy {
     /// How long, unless an override fits.
     pub times: RetentionTimes,
@@ -79,12 +79,6 @@ impl Default for RetentionTimes {
 impl RetentionTimes {
     /// Everything is kept.
     pub const FOREVER: Self = Self { raw: Keep::Forever, hours: Keep::Forever, days: Keep::Forever };
-}
-
-impl Default for RetentionPolicy {
-    fn default() -> Self {
-        Self { times: RetentionTimes::default(), overrides: Vec::new() }
-    }
 }
 
 impl RetentionPolicy {
