@@ -11,7 +11,13 @@ use crate::harness::{CPU, NOON, Running, config, merge_folded, raw, raw_bytes, s
 const SERVICE: [(&str, &str); 1] = [("service_name", "api")];
 
 fn good() -> v1::RawProfile {
-    v1::RawProfile { time_unix_nano: Some(NOON), ..raw(&SERVICE, &profile("main;read 3")) }
+    good_at(0)
+}
+
+/// A profile of its own for each number: the same one sent twice would count once.
+fn good_at(seconds: i64) -> v1::RawProfile {
+    let time_unix_nano = Some(NOON + seconds * 1_000_000_000);
+    v1::RawProfile { time_unix_nano, ..raw(&SERVICE, &profile("main;read 3")) }
 }
 
 async fn push(running: &Running, profiles: Vec<v1::RawProfile>) -> Result<v1::PushResponse, Status> {
@@ -58,12 +64,12 @@ fn strict() -> ServerConfig {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_profile_is_named_and_leaves_the_others_and_the_connection_alone() {
     let running = Running::start_configured(strict()).await;
-    for (at, (wrong, code, part)) in wrong_profiles().into_iter().enumerate() {
+    for (at, (wrong, code, part)) in (0..).zip(wrong_profiles()) {
         let alone = push(&running, vec![wrong.clone()]).await.unwrap_err();
         assert_eq!(alone.code(), code, "{at}: {alone:?}");
         assert!(alone.message().contains(part), "{at}: {alone:?}");
 
-        let batch = push(&running, vec![good(), wrong, good()]).await.unwrap();
+        let batch = push(&running, vec![good_at(2 * at), wrong, good_at(2 * at + 1)]).await.unwrap();
         assert_eq!((batch.accepted, batch.profile_ids.len(), batch.rejected.len()), (2, 2, 1), "{at}");
         let rejected = &batch.rejected[0];
         assert_eq!((rejected.index, rejected.code), (1, code as i32), "{at}");
@@ -71,6 +77,18 @@ async fn a_wrong_profile_is_named_and_leaves_the_others_and_the_connection_alone
     }
     let stored = 2 * 3 * wrong_profiles().len();
     assert_eq!(merge_folded(&running, CPU).await, format!("main;read {stored}\n"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_sent_again_counts_once() {
+    let running = Running::start().await;
+    let first = push(&running, vec![good_at(0), good_at(1)]).await.unwrap();
+    let again = push(&running, vec![good_at(0), good_at(1)]).await.unwrap();
+    assert_eq!((again.accepted, &again.profile_ids), (2, &first.profile_ids));
+    let other = v1::RawProfile { labels: Vec::new(), ..good_at(0) };
+    push(&running, vec![other]).await.unwrap();
+    assert_eq!(merge_folded(&running, CPU).await, "main;read 9\n");
     running.stop().await.unwrap();
 }
 
@@ -93,7 +111,7 @@ async fn a_push_of_nothing_or_too_much_is_refused_as_a_whole() {
 async fn a_stream_counts_its_profiles_over_all_requests() {
     let running = Running::start_configured(strict()).await;
     let wrong = || raw_bytes(&SERVICE, b"not a profile".to_vec());
-    let requests = [vec![good()], vec![], vec![good(), wrong()], vec![good()]];
+    let requests = [vec![good_at(0)], vec![], vec![good_at(1), wrong()], vec![good_at(2)]];
     let requests = tokio_stream::iter(requests.map(|profiles| v1::PushRequest { profiles }));
     let answer = running.ingest().push_stream(requests).await.unwrap().into_inner();
     assert_eq!((answer.accepted, answer.rejected.len(), answer.rejected[0].index), (3, 1, 2));

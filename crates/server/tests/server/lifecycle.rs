@@ -59,7 +59,8 @@ async fn a_running_request_may_end_after_the_listener_closed() {
         tokio::task::yield_now().await;
     }
     assert!(!serving.is_finished());
-    sender.send(v1::PushRequest { profiles: vec![good()] }).await.unwrap();
+    let later = v1::RawProfile { time_unix_nano: Some(NOON + 1), ..good() };
+    sender.send(v1::PushRequest { profiles: vec![later] }).await.unwrap();
     drop(sender);
     assert_eq!(streaming.await.unwrap(), Ok(2));
     ended(serving).await.unwrap();
