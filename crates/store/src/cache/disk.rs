@@ -52,8 +52,8 @@ pub(super) struct DiskCache {
 #[derive(Debug)]
 struct Shared {
     folder: PathBuf,
-    /// What is in the folder; the value of a key is nothing, its file is found by name.
-    index: Mutex<ByteLru<Key, ()>>,
+    /// What is in the folder and what is being written: whether the file is there to be read.
+    index: Mutex<ByteLru<Key, bool>>,
     /// Set by the first write that failed.
     broken: AtomicBool,
     pending: AtomicU64,
@@ -84,7 +84,7 @@ impl DiskCache {
         let asked = extents.len() as u64;
         let known: Vec<u64> = {
             let mut index = self.shared.index.lock();
-            extents.into_iter().filter(|at| index.get(&(object, *at)).is_some()).collect()
+            extents.into_iter().filter(|at| index.get(&(object, *at)) == Some(true)).collect()
         };
         let shared = Arc::clone(&self.shared);
         let found = match known.is_empty() {
@@ -178,18 +178,18 @@ impl Shared {
         }
         files.sort_unstable();
         for (_, key, bytes) in files {
-            self.take_in(key, bytes);
+            self.take_in(key, true, bytes);
         }
         Ok(())
     }
 
     /// Notes a file of `bytes`, and deletes the ones that have to go for it.
-    fn take_in(&self, key: Key, bytes: u64) {
+    fn take_in(&self, key: Key, is_written: bool, bytes: u64) {
         let mut index = self.index.lock();
-        let evicted = index.put(key, (), bytes);
+        let evicted = index.put(key, is_written, bytes);
         let (is_kept, total) = (index.contains(&key), index.bytes());
         drop(index);
-        evicted.iter().for_each(|(key, ())| self.delete(key));
+        evicted.iter().for_each(|(key, _)| self.delete(key));
         if !is_kept {
             self.delete(&key);
         }
@@ -215,18 +215,29 @@ impl Shared {
         if self.broken.load(Ordering::Relaxed) || self.index.lock().contains(key) {
             return;
         }
-        let path = self.path(key);
+        let (path, bytes) = (self.path(key), (HEADER_BYTES + body.len()) as u64);
         // room is made before it is taken, so that the bound holds at every moment
-        self.take_in(*key, (HEADER_BYTES + body.len()) as u64);
+        self.take_in(*key, false, bytes);
         if !self.index.lock().contains(key) {
             return;
         }
-        let Err(error) = write_file(&path, key, body) else { return };
+        let Err(error) = write_file(&path, key, body) else { return self.written_whole(key, bytes) };
         self.index.lock().remove(key);
         drop(fs::remove_file(temporary(&path)));
         if !self.broken.swap(true, Ordering::Relaxed) {
             let folder = self.folder.display();
             tracing::warn!(%folder, %error, "the cache cannot be written and is only read from now on");
+        }
+    }
+
+    /// A file is there to be read, unless it had to go while it was written.
+    fn written_whole(&self, key: &Key, bytes: u64) {
+        let mut index = self.index.lock();
+        if index.contains(key) {
+            index.put(*key, true, bytes);
+        } else {
+            drop(index);
+            self.delete(key);
         }
     }
 
