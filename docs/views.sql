@@ -32,7 +32,8 @@ CREATE OR REPLACE VIEW strings AS FROM segment_table('strings');
 CREATE OR REPLACE VIEW label_sets AS FROM segment_table('label_sets');
 CREATE OR REPLACE VIEW dictionaries AS FROM segment_table('dictionaries');
 
--- Roll-ups are made when segments of an hour or a day are: where there are none yet, leave these out.
+-- Roll-ups are made when segments of an hour or a day are: where there are none yet, leave these out. Segments of months
+-- repeat the days of others: to add days up, name the segments that have profiles in the variable `segments`.
 CREATE OR REPLACE VIEW windows AS FROM segment_table('windows');
 CREATE OR REPLACE VIEW rollups_1h AS FROM segment_table('rollups_1h');
 CREATE OR REPLACE VIEW rollups_1d AS FROM segment_table('rollups_1d');

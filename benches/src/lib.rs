@@ -23,6 +23,6 @@ mod segment;
 
 pub use clock::{Turns, process_cpu, thread_cpu};
 pub use report::{Goal, Report};
-pub use rows::{ServiceRows, fleet, rounds};
+pub use rows::{ServiceRows, fleet, fleet_of, rounds, size};
 #[cfg(feature = "segment")]
 pub use segment::FleetSegment;

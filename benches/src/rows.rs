@@ -9,12 +9,18 @@ pub fn fleet() -> Fleet {
     Fleet::new(FleetOptions::cpu(size("FLAMESTORE_BENCH_SERVICES", 8), size("FLAMESTORE_BENCH_SCRAPES", 16)))
 }
 
+/// The fleet of CPU profiles of so many services and scrapes.
+pub fn fleet_of(services: usize, scrapes: usize) -> Fleet {
+    Fleet::new(FleetOptions::cpu(services, scrapes))
+}
+
 /// How often each way of a benchmark runs.
 pub fn rounds() -> usize {
     size("FLAMESTORE_BENCH_ROUNDS", 5)
 }
 
-fn size(variable: &str, default: usize) -> usize {
+/// The number in the environment variable `variable`, or `default`.
+pub fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 

@@ -69,6 +69,8 @@ pub struct QueryReport {
     pub segments_pruned_service: u64,
     /// Segments skipped because their postings and series prove that none fits.
     pub segments_pruned_postings: u64,
+    /// Segments skipped because another segment answers what they hold of the range.
+    pub segments_pruned_stand_in: u64,
     /// Segments read.
     pub segments_read: u64,
     /// Series of segments and of the head that fit.

@@ -7,7 +7,7 @@ use flamestore_calltree::{TopRow, ValueTree, top};
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Tenant};
 use flamestore_store::Store;
 
-use crate::answer::{Answer, ProfileEntry, Query, SeriesEntry, SqlAnswer, TimeSeries};
+use crate::answer::{Answer, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimeSeries};
 use crate::plan::{DiffNode, MergeNode};
 use crate::scope::Scope;
 use crate::session::Session;
@@ -63,10 +63,10 @@ impl Engine {
     /// # Errors
     /// `Invalid` also when profiles of more than one type are selected, or when the sum of magnitudes leaves 64 bits.
     pub async fn merge(&self, query: &Query) -> Result<Answer<ValueTree>> {
-        let sink = ReportSink::new();
-        let plan = self.merge_plan(query, &sink)?;
-        let tree = self.tree(&plan, 1).await?;
-        Ok(self.answer(tree, &sink))
+        match self.merge_once(query).await? {
+            answer if self.lacks_stand_in(&answer.report) => self.merge_once(query).await,
+            answer => Ok(answer),
+        }
     }
 
     /// Two selections as one call tree with two columns, `before` and `after`.
@@ -74,11 +74,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::merge`].
     pub async fn diff(&self, before: &Query, after: &Query) -> Result<Answer<ValueTree>> {
-        let sink = ReportSink::new();
-        let sides = (self.merge_plan(before, &sink)?, self.merge_plan(after, &sink)?);
-        let plan = extension(DiffNode::new(sides.0, sides.1, Arc::clone(&sink)));
-        let tree = self.tree(&plan, 2).await?;
-        Ok(self.answer(tree, &sink))
+        match self.diff_once(before, after).await? {
+            answer if self.lacks_stand_in(&answer.report) => self.diff_once(before, after).await,
+            answer => Ok(answer),
+        }
     }
 
     /// The functions of the selected profiles with what they spend, the largest self values first.
@@ -144,9 +143,10 @@ impl Engine {
         if step_nano <= 0 || step_nano > i64::MAX / 4 {
             return Err(Error::invalid("a step is longer than 0 and at most 73 years").with("step_nano", step_nano));
         }
-        let (scope, sink) = self.scope(&query.tenant);
-        let value = metadata::time_series(&self.session, &scope, query, step_nano, group_by).await?;
-        Ok(self.answer(value, &sink))
+        match self.totals_once(query, step_nano, group_by).await? {
+            answer if self.lacks_stand_in(&answer.report) => self.totals_once(query, step_nano, group_by).await,
+            answer => Ok(answer),
+        }
     }
 
     /// The newest `limit` of the selected profiles, newest first; 0 stands for all.
@@ -230,6 +230,35 @@ impl Engine {
         };
         self.session.for_each(plan, take).await?;
         Ok(tree)
+    }
+
+    async fn merge_once(&self, query: &Query) -> Result<Answer<ValueTree>> {
+        let sink = ReportSink::new();
+        let plan = self.merge_plan(query, &sink)?;
+        let tree = self.tree(&plan, 1).await?;
+        Ok(self.answer(tree, &sink))
+    }
+
+    async fn diff_once(&self, before: &Query, after: &Query) -> Result<Answer<ValueTree>> {
+        let sink = ReportSink::new();
+        let sides = (self.merge_plan(before, &sink)?, self.merge_plan(after, &sink)?);
+        let plan = extension(DiffNode::new(sides.0, sides.1, Arc::clone(&sink)));
+        let tree = self.tree(&plan, 2).await?;
+        Ok(self.answer(tree, &sink))
+    }
+
+    async fn totals_once(&self, query: &Query, step_nano: i64, group_by: &[String]) -> Result<Answer<Vec<TimeSeries>>> {
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::time_series(&self.session, &scope, query, step_nano, group_by).await?;
+        Ok(self.answer(value, &sink))
+    }
+
+    /// Whether a segment that stands in for others turned out to be damaged. It is left aside by now, so asking again asks
+    /// the others.
+    fn lacks_stand_in(&self, report: &QueryReport) -> bool {
+        let manifest = self.store.manifest();
+        let mut damaged = report.damaged.iter().filter_map(|damaged| damaged.segment.parse().ok());
+        damaged.any(|id| manifest.segment(id).is_some_and(|entry| !entry.covers.is_empty()))
     }
 
     /// The answer with its report; damaged segments are left out of later snapshots.

@@ -24,6 +24,8 @@ pub enum Proof {
     Service,
     /// Its postings and its series: no series of it fits.
     Postings,
+    /// The manifest: what it holds of the range is answered by another segment.
+    StandIn,
 }
 
 /// Why a segment is read.
@@ -42,6 +44,7 @@ impl fmt::Display for Prune {
             Self::Skip(Proof::ProfileType) => f.write_str("skip: profile type"),
             Self::Skip(Proof::Service) => f.write_str("skip: service"),
             Self::Skip(Proof::Postings) => f.write_str("skip: postings"),
+            Self::Skip(Proof::StandIn) => f.write_str("skip: another segment answers"),
             Self::Keep(Reason::Series(n)) => write!(f, "keep: {n} series"),
             Self::Keep(Reason::NotRuledOut) => f.write_str("keep: not ruled out"),
         }

@@ -1,11 +1,12 @@
 //! One snapshot under one query: what providers and nodes read, and where they report to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use flamestore_model::{Result, Selector, TimeRange};
-use flamestore_segment::SeriesTable;
-use flamestore_store::{HeadView, Snapshot, StoredSegment};
+use flamestore_segment::{ReadFrom, SeriesTable};
+use flamestore_store::{HeadView, Snapshot, StandIns, StoredSegment};
 use futures::{StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
 
@@ -43,9 +44,39 @@ impl Scope {
     /// # Errors
     /// What the store says, other than that a segment is damaged.
     pub(crate) async fn select(&self, selector: &Selector, range: &TimeRange) -> Result<Selection> {
+        self.select_with(selector, range, &StandIns::default()).await
+    }
+
+    /// The same for sums over the range, where segments of sums may answer for others.
+    ///
+    /// # Errors
+    /// As [`Scope::select`].
+    pub(crate) async fn select_sums(
+        &self,
+        selector: &Selector,
+        range: &TimeRange,
+        from: ReadFrom,
+    ) -> Result<Selection> {
+        let readable: Vec<_> = self.snapshot.segments.iter().map(|stored| &stored.entry).collect();
+        let stand_ins = match from {
+            ReadFrom::Widest => StandIns::new(&readable, range),
+            ReadFrom::Hours | ReadFrom::Samples => StandIns::default(),
+        };
+        self.select_with(selector, range, &stand_ins).await
+    }
+
+    async fn select_with(&self, selector: &Selector, range: &TimeRange, stand_ins: &StandIns) -> Result<Selection> {
         let look_ups = self.snapshot.segments.iter().map(|stored| {
             let (stored, selector, range) = (Arc::clone(stored), selector.clone(), *range);
-            async move { decide(&stored, &selector, &range).await }
+            let days = stand_ins.days.get(&stored.entry.id).cloned();
+            let is_left =
+                stand_ins.answered.contains(&stored.entry.id) || (!stored.entry.covers.is_empty() && days.is_none());
+            async move {
+                match is_left {
+                    true => Ok(Decided::On(stored.entry.id.to_string().into(), Prune::Skip(Proof::StandIn), None)),
+                    false => decide(&stored, &selector, &range, days.map(Arc::new)).await,
+                }
+            }
         });
         let look_ups: Vec<_> = look_ups.collect();
         let decided: Vec<_> = futures::stream::iter(look_ups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
@@ -54,12 +85,15 @@ impl Scope {
             range: *range,
             units: Vec::new(),
             decisions: Vec::new(),
-            damaged: self.snapshot.damaged.len(),
+            damaged: 0,
             types: TypesSeen::default(),
         };
-        for damaged in self.snapshot.damaged.iter() {
+        // Without a segment that stands in for others, the others answer.
+        let missing = self.snapshot.damaged.iter().filter(|damaged| damaged.entry.covers.is_empty());
+        for damaged in missing {
             let reason = flamestore_model::Error::corrupt(damaged.reason.clone());
             self.sink.damaged_before(&damaged.entry.id.to_string(), &reason);
+            selection.damaged += 1;
         }
         for decided in decided {
             match decided {
@@ -85,7 +119,12 @@ enum Decided {
     Damaged(Arc<str>, flamestore_model::Error),
 }
 
-async fn decide(stored: &Arc<StoredSegment>, selector: &Selector, range: &TimeRange) -> Result<Decided> {
+async fn decide(
+    stored: &Arc<StoredSegment>,
+    selector: &Selector,
+    range: &TimeRange,
+    days: Option<Arc<BTreeSet<i64>>>,
+) -> Result<Decided> {
     let entry = &stored.entry;
     let id: Arc<str> = entry.id.to_string().into();
     let facts = ManifestFacts {
@@ -102,7 +141,7 @@ async fn decide(stored: &Arc<StoredSegment>, selector: &Selector, range: &TimeRa
         Ok((series, table)) => {
             let decision = Prune::Keep(Reason::Series(series.len()));
             let source = Source::Segment(Arc::clone(stored));
-            let unit = Unit { id: Arc::clone(&id), source, table, series };
+            let unit = Unit { id: Arc::clone(&id), source, table, series, days };
             Ok(Decided::On(id, decision, Some(unit)))
         }
         Err(error) if is_damage(&error) => Ok(Decided::Damaged(id, error)),
@@ -125,7 +164,7 @@ fn select_head(at: usize, view: &Arc<HeadView>, selector: &Selector, range: &Tim
     let table = view.series();
     let series = in_time(&view.select_series(selector), &table, range);
     let source = Source::Head(Arc::clone(view));
-    (!series.is_empty()).then(|| Unit { id: head_id(at), source, table, series })
+    (!series.is_empty()).then(|| Unit { id: head_id(at), source, table, series, days: None })
 }
 
 /// The name of a head in the column `segment`.

@@ -22,6 +22,8 @@ pub(crate) struct Unit {
     pub(crate) source: Source,
     pub(crate) table: Arc<SeriesTable>,
     pub(crate) series: RoaringBitmap,
+    /// The days, by their starts, that it answers for other segments; `None` for what answers for itself.
+    pub(crate) days: Option<Arc<BTreeSet<i64>>>,
 }
 
 /// Where a unit is read from.
@@ -130,6 +132,9 @@ impl Unit {
                 return Ok(Cover { profiles: view.profiles(&self.series, range), ..Cover::default() });
             }
         };
+        if let Some(days) = &self.days {
+            return stored.reader.cover_days(&self.series, days).await;
+        }
         match stored.reader.cover(&self.series, range, from, scan).await {
             Err(error) if is_damage(&error) && from != ReadFrom::Samples && self.has_samples() => {
                 tracing::warn!(segment = %self.id, %error, "damaged windows: samples are read instead");

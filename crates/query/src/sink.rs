@@ -33,6 +33,7 @@ impl ReportSink {
             Prune::Skip(Proof::ProfileType) => report.segments_pruned_type += 1,
             Prune::Skip(Proof::Service) => report.segments_pruned_service += 1,
             Prune::Skip(Proof::Postings) => report.segments_pruned_postings += 1,
+            Prune::Skip(Proof::StandIn) => report.segments_pruned_stand_in += 1,
             Prune::Keep(_) => report.segments_read += 1,
         }
     }

@@ -6,11 +6,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{CPU, SECOND, World, query, text};
+use common::{CPU, SECOND, START, World, query, text};
 use flamestore_model::{ErrorKind, TimeRange};
 use flamestore_query::{Query, ReadFrom};
 use flamestore_segment::{RollUps, SegmentOptions, Table};
-use flamestore_store::{Manifest, ObjectKey, SegmentEntry};
+use flamestore_store::{
+    Compactor, CompactorOptions, Entropy, Manifest, ManualClock, ObjectKey, RollUpReport, SegmentEntry,
+};
 use flamestore_testkit::Fixture;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -125,12 +127,16 @@ async fn a_sum_of_a_day_that_leaves_64_bits_is_refused() {
 /// Changes bytes in the middle of `table` of every segment.
 async fn damage(world: &World, table: Table) {
     for stored in world.store.snapshot(&Default::default()).segments.iter() {
-        let path = Path::from(stored.entry.key(table).to_string());
-        let mut bytes = world.objects.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
-        let body = bytes.len() - usize::try_from(stored.entry.table(table).unwrap().footer_bytes).unwrap();
-        bytes[4..body].iter_mut().for_each(|byte| *byte ^= 0x55);
-        world.objects.put(&path, bytes.into()).await.unwrap();
+        damage_table(world, &stored.entry, table).await;
     }
+}
+
+async fn damage_table(world: &World, entry: &SegmentEntry, table: Table) {
+    let path = Path::from(entry.key(table).to_string());
+    let mut bytes = world.objects.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+    let body = bytes.len() - usize::try_from(entry.table(table).unwrap().footer_bytes).unwrap();
+    bytes[4..body].iter_mut().for_each(|byte| *byte ^= 0x55);
+    world.objects.put(&path, bytes.into()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,4 +190,107 @@ async fn where_samples_have_expired_whole_windows_answer_and_the_report_says_so(
     let report = world.engine.merge_pprof(&all).await.unwrap().report;
     assert_eq!((report.segments_expired, report.damaged), (5, Vec::new()));
     assert_eq!(world.engine.list_profiles(&all, 0).await.unwrap().report.segments_expired, 5);
+}
+
+/// 2023-09-28; the clock of the store says 2023-11-14.
+const SEPTEMBER_28: i64 = 19_628 * DAY;
+
+/// Days of three months: profiles of two services and two types, a segment a day.
+async fn months() -> World {
+    let mut world = World::with(rolled_up()).await;
+    for day in 0..44_i64 {
+        for (at, service) in ["api", "web", "api"].into_iter().enumerate() {
+            let time = SEPTEMBER_28 + day * DAY + i64::try_from(at).unwrap() * 7 * HOUR;
+            let folded = format!("main;read {} | main;day{} 3", day + 1, day % 9);
+            world.push(&[("service_name", service)], time, Fixture::cpu().profile(&folded)).await;
+        }
+        if day % 10 == 0 {
+            let heap = Fixture::heap().profile("main;keep 2,200,1,100");
+            world.push(&[("service_name", "web")], SEPTEMBER_28 + day * DAY, heap).await;
+        }
+        world.flush().await;
+    }
+    world
+}
+
+/// Rolls up months whose days are as they were flushed.
+async fn roll_up(world: &World) -> RollUpReport {
+    let mut options = CompactorOptions::new(world.store.options().bucket.clone());
+    options.roll_up.level_min = 0;
+    options.clock = Arc::new(ManualClock::new(START));
+    options.entropy = Arc::new(Entropy::from_seed(u128::try_from(world.oracle.len()).unwrap()));
+    let report = Compactor::new(options).unwrap().roll_up().await.unwrap();
+    world.store.refresh().await.unwrap();
+    report
+}
+
+fn month_ranges() -> Vec<TimeRange> {
+    let day = |day: i64| SEPTEMBER_28 + day * DAY;
+    [(0, 44), (3, 34), (2, 33), (5, 6), (0, 1), (1, 40)]
+        .map(|(start, end)| TimeRange { start: day(start), end: day(end) })
+        .into_iter()
+        .chain([
+            TimeRange::ALL,
+            TimeRange { start: day(4) + 3 * HOUR, end: day(30) + 15 * HOUR },
+            TimeRange { start: day(4) + 7 * HOUR, end: day(4) + 7 * HOUR + 1 },
+        ])
+        .collect()
+}
+
+async fn check_months(world: &World) {
+    for range in month_ranges() {
+        for selector in [CPU, r#"{__type__="cpu",service_name="web"}"#, r#"{__type__="inuse_space"}"#] {
+            check(world, &query(selector, range)).await;
+        }
+        let query = query(CPU, range);
+        let found = world.engine.time_series(&query, DAY, &[]).await.unwrap().value;
+        let points = found.iter().flat_map(|series| &series.points);
+        let expected = world.oracle.time_series(&query.selector, &range, DAY, &[]);
+        let expected = expected.into_values().next().unwrap_or_default();
+        assert_eq!(points.map(|p| (p.time_unix_nano, p.total)).collect::<BTreeMap<_, _>>(), expected, "{range}");
+        assert_eq!(
+            world.engine.series(&query).await.unwrap().value.len(),
+            world.oracle.series(&query.selector, &range).len()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn months_rolled_up_answer_as_their_days_do() {
+    let mut world = months().await;
+    let rolled = |months, dropped| RollUpReport { months, dropped, left: 0 };
+    check_months(&world).await;
+    assert_eq!(roll_up(&world).await, rolled(2, 0));
+    assert_eq!(roll_up(&world).await, rolled(0, 0));
+    check_months(&world).await;
+    let report = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report;
+    assert_eq!((report.segments_pruned_stand_in, report.segments_read, report.days), (34, 12, 88));
+    let problems = flamestore_store::check(&world.store.options().bucket).await.unwrap().problems;
+    assert_eq!(problems, []);
+
+    // What comes late answers for itself until the month is rolled up again.
+    let late = SEPTEMBER_28 + 9 * DAY + HOUR;
+    world.push(&[("service_name", "api")], late, Fixture::cpu().profile("main;late 77")).await;
+    check_months(&world).await;
+    world.flush().await;
+    check_months(&world).await;
+    assert_eq!(roll_up(&world).await, rolled(1, 1));
+    check_months(&world).await;
+    world.reopen().await;
+    check_months(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_answer_for_a_damaged_month() {
+    let mut world = months().await;
+    roll_up(&world).await;
+    for stored in world.store.snapshot(&Default::default()).segments.iter() {
+        if !stored.entry.covers.is_empty() {
+            damage_table(&world, &stored.entry, Table::Rollups1d).await;
+        }
+    }
+    world.reopen().await;
+    check_months(&world).await;
+    let report = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report;
+    assert_eq!((report.segments_pruned_stand_in, report.damaged), (0, Vec::new()));
 }

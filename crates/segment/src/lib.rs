@@ -16,6 +16,7 @@ mod build;
 mod byte_lru;
 mod compact;
 mod cover;
+mod days;
 mod input;
 mod metric;
 mod page_check;
@@ -35,6 +36,7 @@ pub use build::{build_sealed, build_tables};
 pub use byte_lru::ByteLru;
 pub use compact::{DropRule, MergeError, MergeLimits, MergeResult, SegmentMerger};
 pub use cover::{Cover, ReadFrom};
+pub use days::{DaysOf, roll_up_days};
 pub use input::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, SeriesInput};
 pub use metric::names as metric_names;
 pub use reader::{DictionaryCache, SegmentReader, read_everything};
@@ -42,7 +44,7 @@ pub use report::ScanReport;
 pub use resolution::{Resolution, RollUps};
 pub use rows::{
     DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, SeriesRow, SeriesTable, Span,
-    WindowRow, WindowTable, all_labels,
+    WindowRow, WindowSums, WindowTable, all_labels,
 };
 pub use schema::{FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
 pub use seal::{SealedSegment, SealedTable, seal};

@@ -198,6 +198,19 @@ impl WindowRow {
     }
 }
 
+/// The sums of one window by stack; ids are local to the dictionary, values are as measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WindowSums {
+    /// The stack of each row.
+    pub stacks: Vec<u32>,
+    /// The sum of each row.
+    pub values: Vec<i64>,
+    /// The last value of each row; 0 where the values are not instant.
+    pub lasts: Vec<i64>,
+    /// The largest value of each row; 0 where the values are not instant.
+    pub maxes: Vec<i64>,
+}
+
 /// The windows of a segment; row `i` is window `i`. Those of a series are neighbours and in order of time, each day after
 /// its hours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

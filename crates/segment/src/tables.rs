@@ -102,6 +102,10 @@ impl SegmentTables {
         self.batches.iter().flatten().flatten().map(RecordBatch::get_array_memory_size).sum()
     }
 
+    pub(crate) fn remove(&mut self, table: Table) {
+        self.batches[table.index()] = None;
+    }
+
     pub(crate) fn take(&mut self, table: Table) -> Option<Vec<RecordBatch>> {
         self.batches[table.index()].take()
     }

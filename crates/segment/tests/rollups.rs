@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
@@ -11,11 +12,12 @@ use bytes::Bytes;
 use expect_test::{Expect, expect};
 use flamestore_model::{Selector, TimeRange};
 use flamestore_segment::{
-    Cover, MemorySource, ReadFrom, Resolution, RollUps, ScanReport, SegmentReader, Table, build_tables, read_everything,
+    Cover, DaysOf, MemorySource, ReadFrom, Resolution, RollUps, ScanReport, SegmentReader, Table, build_tables,
+    read_everything, roll_up_days, seal,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
-use support::{Stored, expected_sums, input, merged_sums, options, profiles, sealed_with, tables};
+use support::{Stored, expected_sums, input, merged_sums, options, profiles, sealed_with, stack, tables};
 
 const MINUTE: i64 = 60_000_000_000;
 const ROLL_UPS: [RollUps; 4] = [RollUps::None, RollUps::Hours, RollUps::HoursAndDays, RollUps::Days];
@@ -140,6 +142,50 @@ fn instant_values_keep_the_last_and_the_largest() {
     .assert_eq(&sums(Table::Rollups1d));
 }
 
+/// Last and largest values and sums by service, type, day and stack.
+fn days(reader: &SegmentReader) -> BTreeMap<(String, String, i64, Vec<u32>), [i64; 3]> {
+    let mut report = ScanReport::default();
+    let mut found = BTreeMap::new();
+    let (entries, series) = (block_on(reader.dictionaries()).unwrap(), block_on(reader.series()).unwrap());
+    for window in block_on(reader.windows()).unwrap().rows.iter().filter(|w| w.resolution == Resolution::Day) {
+        let series = &series.rows[window.series_id as usize];
+        let entry = &entries[series.dictionary_id as usize];
+        let sealed = block_on(reader.load_dictionary(entry.dictionary_id, &mut report)).unwrap();
+        let sums = block_on(reader.window_sums(entry, &[*window], &mut report)).unwrap().remove(0);
+        let name = format!("{} {}", series.labels, series.profile_type);
+        for (at, id) in sums.stacks.iter().enumerate() {
+            let key = (entry.service_name.clone(), name.clone(), window.time_unix_nano, stack(&sealed, *id));
+            found.insert(key, [sums.values[at], sums.lasts[at], sums.maxes[at]]);
+        }
+    }
+    found
+}
+
+/// The days of `stored` in `parts` segments, rolled up to one segment.
+fn rolled_up(stored: &[Stored], parts: usize) -> SegmentReader {
+    let of = |part: usize| stored.iter().skip(part).step_by(parts).cloned().collect::<Vec<_>>();
+    let input = |part| DaysOf { reader: Arc::new(without(&of(part), RollUps::HoursAndDays, &[])), days: None };
+    let inputs: Vec<DaysOf> = (0..parts).map(input).collect();
+    let tables = block_on(roll_up_days(&inputs, &options())).unwrap();
+    let sealed = seal(tables, &options()).unwrap();
+    let tables = support::tables(&sealed);
+    assert!(tables.iter().all(|(table, _)| !matches!(table, Table::Samples | Table::Profiles | Table::Rollups1h)));
+    read_everything(tables.clone()).unwrap();
+    SegmentReader::new(Arc::new(MemorySource::new(tables)))
+}
+
+#[test]
+fn days_of_several_segments_become_one() {
+    let stored: Vec<Stored> = every_20_minutes(-24 * 60 * MINUTE, 3 * 72);
+    let whole = without(&stored, RollUps::HoursAndDays, &[]);
+    for parts in [1, 2, 5] {
+        assert_eq!(days(&rolled_up(&stored, parts)), days(&whole), "{parts} parts");
+    }
+    let only = DaysOf { reader: Arc::new(whole), days: Some([0].into()) };
+    let one_day = block_on(roll_up_days(&[only], &options())).unwrap();
+    assert_eq!((one_day.meta.time_min, one_day.rows(Table::Windows)), (0, 2));
+}
+
 /// Profiles around 1970 and at the ends of time, on the borders of windows and between them.
 fn spread() -> impl Strategy<Value = Vec<Stored>> {
     let offset = prop_oneof![3 => Just(0_i64), 1 => Just(-1), 1 => Just(1), 1 => Just(17 * MINUTE)];
@@ -174,6 +220,23 @@ proptest! {
             let sums = block_on(merged_sums(&reader, &Selector::default(), &range, ReadFrom::Widest)).unwrap();
             prop_assert_eq!(sums, expected_sums(&input(&stored), &Selector::default(), &range));
         }
+    }
+
+    #[test]
+    fn days_of_any_segments_become_one(stored in spread(), parts in 1..4_usize) {
+        let (whole, rolled) = (without(&stored, RollUps::HoursAndDays, &[]), rolled_up(&stored, parts));
+        let without_last = |reader| -> Vec<_> {
+            // Which of two profiles of one time is the last is not told.
+            let days = days(reader).into_iter().map(|(key, [sum, _, max])| (key, [sum, max]));
+            days.filter(|(_, values)| *values != [0, 0]).collect()
+        };
+        prop_assert_eq!(without_last(&rolled), without_last(&whole));
+        let windows = |reader: &SegmentReader| {
+            let of_days = block_on(reader.windows()).unwrap().rows.clone().into_iter();
+            let of_days = of_days.filter(|window| window.resolution == Resolution::Day);
+            of_days.map(|w| (w.series_id, w.time_min, w.time_max, w.profile_count, w.total, w.total_magnitude)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(windows(&rolled), windows(&whole));
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Publisher {
                     source: SegmentSource::Flush,
                     writer: self.committer.writer(),
                     writer_epoch: self.committer.epoch(),
+                    covers: Vec::new(),
                 };
                 let entry = self.uploader.upload(new, sealed.await?).await?;
                 metrics::counter!(metric::names::FLUSHED_BYTES).increment(entry.bytes());

@@ -31,6 +31,7 @@ mod options;
 mod probe;
 mod push;
 mod retain;
+mod roll_up;
 mod snapshot;
 mod source;
 mod state;
@@ -51,11 +52,14 @@ pub use compact::{
 };
 pub use flush::FlushReport;
 pub use key::{Day, ObjectKey};
-pub use manifest::{EarlierWal, MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
+pub use manifest::{
+    DayCover, EarlierWal, MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState,
+};
 pub use metric::names as metric_names;
 pub use options::{Access, Background, StoreOptions};
 pub use push::PushProfile;
 pub use retain::{Keep, RetentionOverride, RetentionPolicy, RetentionTimes};
+pub use roll_up::{RollUpPlan, RollUpPolicy, RollUpReport, StandIns, plan_roll_ups};
 pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};
 pub use store::{HeadStatus, Store};
 pub use url::{BucketOptions, StoreUrl};

@@ -3,7 +3,7 @@
 //! ```text
 //! offset  size  what
 //!      0     4  "FSMF"
-//!      4     4  format version, little-endian; 2
+//!      4     4  format version, little-endian; 4
 //!      8     8  length of the body, little-endian
 //!     16     8  XXH3-64 of the body, little-endian
 //!     24     …  the body: protobuf, see `wire`
@@ -26,7 +26,7 @@ use crate::key::{Day, ObjectKey};
 mod wire;
 
 /// The newest format of manifests this build writes, and the newest it reads.
-pub const MANIFEST_FORMAT: u32 = 3;
+pub const MANIFEST_FORMAT: u32 = 4;
 
 const MAGIC: &[u8; 4] = b"FSMF";
 const HEADER_BYTES: usize = 24;
@@ -99,6 +99,8 @@ pub enum SegmentSource {
     Compaction,
     /// Profiles were brought in whole.
     Import,
+    /// Days of other segments were rolled up.
+    RollUp,
 }
 
 /// A live segment: where it is, and what a query needs to know to leave it aside.
@@ -108,7 +110,7 @@ pub struct SegmentEntry {
     pub id: SegmentId,
     /// Whose it is.
     pub tenant: Tenant,
-    /// The day of all its profiles.
+    /// The day of all its profiles; the first one of a segment that covers others.
     pub day: Day,
     /// 0 fresh from a head, 1 an hour, 2 a day, higher what came late to a day.
     pub level: u32,
@@ -140,6 +142,21 @@ pub struct SegmentEntry {
     pub writer_epoch: u64,
     /// The format of its tables.
     pub format_version: u32,
+    /// The days of other segments that it repeats as sums, by day; empty for a segment with profiles of its own.
+    pub covers: Vec<DayCover>,
+}
+
+/// The segments of a day whose sums another segment repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayCover {
+    /// The day.
+    pub day: Day,
+    /// The first time of a profile of these segments.
+    pub time_min: i64,
+    /// The last time of a profile.
+    pub time_max: i64,
+    /// The segments, sorted: the sums stand for them only while all of them are live.
+    pub segments: Vec<SegmentId>,
 }
 
 /// One table of a segment, as an object.
@@ -187,14 +204,28 @@ impl SegmentEntry {
         if self.time_min > self.time_max {
             return Some("a segment ends before it starts");
         }
-        if Day::of(self.time_min) != self.day || Day::of(self.time_max) != self.day {
+        let last_day = self.covers.last().map_or(self.day, |cover| cover.day);
+        if Day::of(self.time_min) != self.day || Day::of(self.time_max) != last_day {
             return Some("a segment has times outside of its day");
+        }
+        if !self.covers.is_sorted_by(|a, b| a.day < b.day) || self.covers.iter().any(DayCover::is_wrong) {
+            return Some("the days that a segment covers are wrong");
         }
         if self.tables.iter().any(|table| table.footer_bytes > table.bytes) {
             return Some("a footer is larger than its object");
         }
         let tables_once = self.tables.windows(2).all(|pair| pair[0].table < pair[1].table);
         (!tables_once).then_some("the tables of a segment are out of order")
+    }
+}
+
+impl DayCover {
+    fn is_wrong(&self) -> bool {
+        self.time_min > self.time_max
+            || Day::of(self.time_min) != self.day
+            || Day::of(self.time_max) != self.day
+            || self.segments.is_empty()
+            || !self.segments.is_sorted_by(|a, b| a < b)
     }
 }
 
@@ -313,9 +344,23 @@ mod tests {
                 writer: "w".to_owned(),
                 writer_epoch: 6,
                 format_version: 1,
+                covers: Vec::new(),
             })
         };
         let earlier = vec![EarlierWal { wal: 0, epoch: 3, flushes: 2 }];
+        let rolled_up = |id, first: &Arc<SegmentEntry>, last: &Arc<SegmentEntry>| {
+            let cover = |entry: &Arc<SegmentEntry>| DayCover {
+                day: entry.day,
+                time_min: entry.time_min,
+                time_max: entry.time_max,
+                segments: vec![entry.id],
+            };
+            let (time_max, covers) = (last.time_max, vec![cover(first), cover(last)]);
+            let first = SegmentEntry::clone(first);
+            Arc::new(SegmentEntry { id, source: SegmentSource::RollUp, time_max, covers, ..first })
+        };
+        let first = entry(id(1), Tenant::default(), -1, SegmentSource::Import);
+        let later = entry(id(0), Tenant::default(), 20_779, SegmentSource::Flush);
         Manifest {
             version: 7,
             nonce: u128::MAX / 3,
@@ -323,8 +368,9 @@ mod tests {
             created_unix_nano: -8,
             writers: BTreeMap::from([("w".to_owned(), WriterState { epoch: 6, flushes: 9, wal: 1 << 80, earlier })]),
             segments: vec![
-                entry(id(1), Tenant::default(), -1, SegmentSource::Import),
-                entry(id(0), Tenant::default(), 20_779, SegmentSource::Flush),
+                Arc::clone(&first),
+                rolled_up(id(3), &first, &later),
+                later,
                 entry(id(2), Tenant::default(), 20_779, SegmentSource::Compaction),
             ],
         }
@@ -347,16 +393,17 @@ mod tests {
             std::fs::write(&newest, sample().to_bytes()).unwrap_or_else(|e| panic!("{e}"));
         }
         let frozen = |format| std::fs::read(path(format)).unwrap_or_else(|e| panic!("{e}"));
-        let mut of_format_2 = sample();
-        for state in of_format_2.writers.values_mut() {
+        let mut expected = sample();
+        expected.segments.retain(|entry| entry.covers.is_empty());
+        assert_eq!(Manifest::from_bytes(7, &frozen(3))?, expected);
+        for state in expected.writers.values_mut() {
             *state = WriterState { epoch: state.epoch, flushes: state.flushes, ..WriterState::default() };
         }
-        assert_eq!(Manifest::from_bytes(7, &frozen(2))?, of_format_2);
-        let mut of_format_1 = of_format_2;
-        for entry in &mut of_format_1.segments {
+        assert_eq!(Manifest::from_bytes(7, &frozen(2))?, expected);
+        for entry in &mut expected.segments {
             Arc::make_mut(entry).tables.retain(|table| !Table::ROLLUPS.contains(&table.table));
         }
-        assert_eq!(Manifest::from_bytes(7, &frozen(1))?, of_format_1);
+        assert_eq!(Manifest::from_bytes(7, &frozen(1))?, expected);
         assert_eq!(Manifest::from_bytes(7, &frozen(MANIFEST_FORMAT))?, sample());
         Ok(())
     }
@@ -392,6 +439,14 @@ mod tests {
         check(
             |manifest| Arc::make_mut(&mut manifest.segments[0]).time_max = 0,
             "a segment has times outside of its day",
+        );
+        check(
+            |manifest| Arc::make_mut(&mut manifest.segments[1]).covers.swap(0, 1),
+            "a segment has times outside of its day",
+        );
+        check(
+            |manifest| Arc::make_mut(&mut manifest.segments[1]).covers[0].segments.clear(),
+            "the days that a segment covers are wrong",
         );
         check(
             |manifest| Arc::make_mut(&mut manifest.segments[0]).tables.swap(0, 1),

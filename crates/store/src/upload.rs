@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::bucket::{Bucket, Created};
 use crate::key::Day;
-use crate::manifest::{SegmentEntry, SegmentSource, TableEntry};
+use crate::manifest::{DayCover, SegmentEntry, SegmentSource, TableEntry};
 use crate::{Clock, Entropy};
 
 /// Uploads segments.
@@ -33,6 +33,8 @@ pub(crate) struct NewSegment<'a> {
     pub(crate) source: SegmentSource,
     pub(crate) writer: &'a str,
     pub(crate) writer_epoch: u64,
+    /// The days of other segments that it repeats.
+    pub(crate) covers: Vec<DayCover>,
 }
 
 impl Uploader {
@@ -89,5 +91,6 @@ fn entry(id: SegmentId, new: NewSegment<'_>, sealed: &SealedSegment, now: i64) -
         writer: new.writer.to_owned(),
         writer_epoch: new.writer_epoch,
         format_version: meta.format_version,
+        covers: new.covers,
     }
 }

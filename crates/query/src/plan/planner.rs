@@ -46,7 +46,7 @@ impl ExtensionPlanner for TreeExtensionPlanner {
         _context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if let Some(node) = node.as_any().downcast_ref::<MergeNode>() {
-            let selection = node.scope.select(&node.selector, &node.range).await.map_err(outward)?;
+            let selection = node.scope.select_sums(&node.selector, &node.range, node.from).await.map_err(outward)?;
             let partitions = session.config().target_partitions();
             let leaf = MergeExec::new(Arc::clone(&node.scope), selection, node.from, partitions);
             return Ok(Some(Arc::new(MergeFinalExec::new(Arc::new(leaf), Arc::clone(node.scope.sink())))));

@@ -67,6 +67,10 @@ impl FilesTable {
         let mut files = Vec::new();
         for stored in self.scope.snapshot().segments.iter() {
             let (entry, everything) = (&stored.entry, Selector::default());
+            // What repeats others would count twice.
+            if !entry.covers.is_empty() {
+                continue;
+            }
             let times = (entry.time_min, entry.time_max);
             let facts = ManifestFacts { times, profile_types: &entry.profile_types, services: &entry.services };
             let decision = by_manifest(&facts, &everything, range);

@@ -131,7 +131,12 @@ impl TableProvider for RowsTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let readings = read_all(filters, &self.within);
-        let selection = self.scope.select(&readings.selector, &readings.range).await.map_err(outward)?;
+        let (selector, range) = (&readings.selector, &readings.range);
+        let selection = match self.kind {
+            RowsKind::Totals(from) => self.scope.select_sums(selector, range, from).await,
+            RowsKind::Series | RowsKind::Profiles => self.scope.select(selector, range).await,
+        };
+        let selection = selection.map_err(outward)?;
         let schema = match projection {
             Some(columns) => Arc::new(self.schema().project(columns)?),
             None => self.schema(),

@@ -4,6 +4,7 @@
 //! Stacks are renumbered by falling row count, so that frequent ids are small and near. Series are sorted by
 //! (profile type, service, labels), profiles of a series by time, rows of a profile by (stack, label set).
 
+mod days;
 mod dictionary;
 mod postings;
 mod rollups;
@@ -14,6 +15,8 @@ use std::collections::BTreeSet;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use flamestore_model::{Error, NONE, Result};
+
+pub(crate) use days::{DayInput, SeriesDays, ServiceDays, build_days};
 
 use crate::input::{DictionaryInput, SeriesInput};
 use crate::rows::{DictionaryEntry, Span};
@@ -60,7 +63,7 @@ impl Planned {
         let mut series = Vec::new();
         let mut dictionaries = Vec::new();
         for (id, dictionary) in input.dictionaries.into_iter().enumerate() {
-            let numbered = Numbered::new(id32(id)?, dictionaries.last(), &dictionary)?;
+            let numbered = Numbered::new(id32(id)?, dictionaries.last(), &dictionary, rank_stacks(&dictionary))?;
             let entry = numbered.entry.dictionary_id;
             series.extend(dictionary.series.into_iter().map(|series| PlannedSeries::new(entry, &numbered, series)));
             dictionaries.push(Numbered { sealed: Some(dictionary.sealed), ..numbered });
@@ -118,7 +121,12 @@ impl PlannedSeries {
 }
 
 impl Numbered {
-    fn new(dictionary_id: u32, before: Option<&Self>, input: &DictionaryInput) -> Result<Self> {
+    fn new(
+        dictionary_id: u32,
+        before: Option<&Self>,
+        input: &DictionaryInput,
+        (stack_ranks, stack_order): (Vec<u32>, Vec<u32>),
+    ) -> Result<Self> {
         let (dictionary, tree) = (&input.sealed.dictionary, &input.sealed.tree);
         let before = before.map(|numbered| &numbered.entry);
         let after = |span: fn(&DictionaryEntry) -> Span, count: usize| {
@@ -132,7 +140,6 @@ impl Numbered {
                 _ => Err(too_many()),
             }
         };
-        let (stack_ranks, stack_order) = rank_stacks(input);
         let entry = DictionaryEntry {
             dictionary_id,
             service_name: input.service_name.clone(),
@@ -152,8 +159,13 @@ impl Numbered {
 
 /// Stack ids by falling row count, ties as they are: old → new, new → old.
 fn rank_stacks(input: &DictionaryInput) -> (Vec<u32>, Vec<u32>) {
-    let mut rows = vec![0_u64; input.sealed.leaves.len()];
-    for stack in input.series.iter().flat_map(|series| &series.profiles).flat_map(|profile| &profile.stacks) {
+    let profiles = input.series.iter().flat_map(|series| &series.profiles);
+    rank(input.sealed.leaves.len(), profiles.flat_map(|profile| &profile.stacks))
+}
+
+fn rank<'a>(stacks: usize, used: impl Iterator<Item = &'a u32>) -> (Vec<u32>, Vec<u32>) {
+    let mut rows = vec![0_u64; stacks];
+    for stack in used {
         rows[*stack as usize] += 1;
     }
     let mut order: Vec<u32> = (0..).take(rows.len()).collect();

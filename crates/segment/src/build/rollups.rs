@@ -22,13 +22,27 @@ pub(crate) struct RollUpBuilder {
     series: OpenSeries,
 }
 
-/// One profile of the open series. Stacks are ids of the segment and ascend.
-pub(crate) struct RolledProfile<'a> {
-    pub(crate) time_unix_nano: i64,
+/// One profile of the open series, or the sums of several. Stacks are ids of the segment and ascend.
+pub(crate) struct Rolled<'a> {
+    /// The first and the last time of a profile, in one window of every resolution that is built.
+    pub(crate) times: (i64, i64),
+    pub(crate) profiles: u32,
     pub(crate) unit: i64,
     pub(crate) total: i64,
+    /// The sum of the absolute totals; `None` for too much.
+    pub(crate) magnitude: Option<u64>,
     pub(crate) stacks: &'a [u32],
     pub(crate) values: &'a [i64],
+    /// Last and largest value of each row, where they are not the value.
+    pub(crate) instants: Option<(&'a [i64], &'a [i64])>,
+}
+
+impl<'a> Rolled<'a> {
+    /// A profile.
+    pub(crate) fn profile(time: i64, (unit, total): (i64, i64), stacks: &'a [u32], values: &'a [i64]) -> Self {
+        let magnitude = Some(total.unsigned_abs());
+        Self { times: (time, time), profiles: 1, unit, total, magnitude, stacks, values, instants: None }
+    }
 }
 
 /// The series that profiles are added to.
@@ -53,9 +67,13 @@ struct OpenWindow {
     time_min: i64,
     time_max: i64,
     profiles: u32,
+    parts: u32,
     total: i64,
     magnitude: u128,
 }
+
+/// A magnitude that 63 bits do not hold.
+const TOO_MUCH: u64 = u64::MAX;
 
 impl RollUpBuilder {
     pub(crate) fn new(options: &SegmentOptions) -> Self {
@@ -77,16 +95,16 @@ impl RollUpBuilder {
         Ok(())
     }
 
-    /// Adds a profile of the open series.
-    pub(crate) fn push(&mut self, profile: &RolledProfile<'_>) -> Result<()> {
+    /// Adds a profile of the open series, or the sums of several.
+    pub(crate) fn push(&mut self, rolled: &Rolled<'_>) -> Result<()> {
         for level in &mut self.levels {
-            let start = level.resolution.start_of(profile.time_unix_nano);
+            let start = level.resolution.start_of(rolled.times.0);
             if level.open.is_some_and(|open| open.start != start) {
                 level.close(&self.series, &mut self.windows)?;
             }
-            let open = level.open.get_or_insert_with(|| OpenWindow::new(start, profile.time_unix_nano));
-            open.add(profile);
-            level.sums.add(&self.series, open.profiles, profile);
+            let open = level.open.get_or_insert_with(|| OpenWindow::new(start, rolled.times.0));
+            open.add(rolled);
+            level.sums.add(&self.series, open.parts, rolled);
         }
         Ok(())
     }
@@ -110,21 +128,23 @@ impl RollUpBuilder {
 
 impl OpenWindow {
     fn new(start: i64, time: i64) -> Self {
-        Self { start, time_min: time, time_max: time, profiles: 0, total: 0, magnitude: 0 }
+        Self { start, time_min: time, time_max: time, profiles: 0, parts: 0, total: 0, magnitude: 0 }
     }
 
-    fn add(&mut self, profile: &RolledProfile<'_>) {
-        self.time_max = profile.time_unix_nano;
-        self.profiles = self.profiles.saturating_add(1);
-        self.total = self.total.wrapping_add(profile.total);
-        self.magnitude += u128::from(profile.total.unsigned_abs());
+    fn add(&mut self, rolled: &Rolled<'_>) {
+        self.time_min = self.time_min.min(rolled.times.0);
+        self.time_max = self.time_max.max(rolled.times.1);
+        self.profiles = self.profiles.saturating_add(rolled.profiles);
+        self.parts += 1;
+        self.total = self.total.wrapping_add(rolled.total);
+        self.magnitude += u128::from(rolled.magnitude.unwrap_or(TOO_MUCH));
     }
 }
 
 impl Level {
     fn close(&mut self, series: &OpenSeries, windows: &mut WindowColumns) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        let rows = self.sums.take(series, open.profiles);
+        let rows = self.sums.take(series, open.parts);
         let instants = rows.iter().filter_map(|row| row.instant).flat_map(<[i64; 2]>::from);
         let unit = unit_of(rows.iter().map(|row| row.sum).chain(instants));
         let window = windows.push(series.id, self.resolution, &open, unit, (self.rows.rows(), rows.len()))?;
@@ -156,9 +176,9 @@ struct Cell {
     sum: i64,
     max: i64,
     last: i64,
-    /// The number of the last profile that had the stack; 0 for none.
-    last_profile: u32,
-    profiles: u32,
+    /// The number of the last part that had the stack; 0 for none.
+    last_part: u32,
+    parts: u32,
 }
 
 impl StackSums {
@@ -167,39 +187,40 @@ impl StackSums {
         self.cells.resize(stacks, Cell::default());
     }
 
-    /// Adds profile number `number` of the window, counted from 1.
-    fn add(&mut self, series: &OpenSeries, number: u32, profile: &RolledProfile<'_>) {
+    /// Adds part number `number` of the window, counted from 1.
+    fn add(&mut self, series: &OpenSeries, number: u32, rolled: &Rolled<'_>) {
         let mut at = 0;
-        while let Some(&stack) = profile.stacks.get(at) {
-            let mut value = 0_i64;
-            while profile.stacks.get(at) == Some(&stack) {
-                value = value.wrapping_add(profile.values[at].wrapping_mul(profile.unit));
+        while let Some(&stack) = rolled.stacks.get(at) {
+            let (first, mut value) = (at, 0_i64);
+            while rolled.stacks.get(at) == Some(&stack) {
+                value = value.wrapping_add(rolled.values[at].wrapping_mul(rolled.unit));
                 at += 1;
             }
+            let (last, max) = rolled.instants.map_or((value, value), |(lasts, maxes)| (lasts[first], maxes[first]));
             let local = stack - series.stacks.first;
             let cell = &mut self.cells[local as usize];
-            if cell.profiles == 0 {
+            if cell.parts == 0 {
                 self.touched.push(local);
-                cell.max = value;
+                cell.max = max;
             }
             *cell = Cell {
                 sum: cell.sum.wrapping_add(value),
-                max: cell.max.max(value),
-                last: value,
-                last_profile: number,
-                profiles: cell.profiles + 1,
+                max: cell.max.max(max),
+                last,
+                last_part: number,
+                parts: cell.parts + 1,
             };
         }
     }
 
     /// What was added since the window opened, by stack; zero again. A profile without a stack has 0 of it.
-    fn take(&mut self, series: &OpenSeries, profiles: u32) -> Vec<StackSum> {
+    fn take(&mut self, series: &OpenSeries, parts: u32) -> Vec<StackSum> {
         self.touched.sort_unstable();
         let mut rows = Vec::with_capacity(self.touched.len());
         for stack in self.touched.drain(..) {
             let cell = std::mem::take(&mut self.cells[stack as usize]);
-            let last = if cell.last_profile == profiles { cell.last } else { 0 };
-            let max = if cell.profiles < profiles { cell.max.max(0) } else { cell.max };
+            let last = if cell.last_part == parts { cell.last } else { 0 };
+            let max = if cell.parts < parts { cell.max.max(0) } else { cell.max };
             let instant = series.is_instant.then_some((last, max));
             if cell.sum != 0 || instant.is_some_and(|instant| instant != (0, 0)) {
                 rows.push(StackSum { stack, sum: cell.sum, instant });

@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use flamestore_model::{Error, NONE, Result, Temporality};
 
-use super::rollups::{RollUpBuilder, RolledProfile};
+use super::rollups::{RollUpBuilder, Rolled};
 use super::{Numbered, PlannedSeries, batch, id32, too_many};
 use crate::input::{ProfileInput, ProfileMeta};
 use crate::rows::Span;
@@ -58,13 +58,8 @@ pub(super) fn build(
             let row = profiles.push(series_id, numbered, &input, samples.rows_before + samples.rows() as u64)?;
             let start = samples.rows();
             samples.push(series_id, row, numbered, &input);
-            rollups.push(&RolledProfile {
-                time_unix_nano: input.meta.time_unix_nano,
-                unit: row.1,
-                total: profiles.total(row.0),
-                stacks: &samples.stacks[start..],
-                values: &samples.values[start..],
-            })?;
+            let (time, sum) = (input.meta.time_unix_nano, (row.1, profiles.total(row.0)));
+            rollups.push(&Rolled::profile(time, sum, &samples.stacks[start..], &samples.values[start..]))?;
             if samples.rows() >= options.batch_rows {
                 samples.flush(sink)?;
             }

@@ -21,6 +21,7 @@ mod verify;
 mod verify_rollups;
 mod windows;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use crate::pair_scan::{Names, TakePair, scan_pair};
 use crate::scan::{TableFile, column, scan};
 use crate::{
     Cover, DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ReadFrom, Resolution,
-    ScanReport, SeriesTable, Table, TableSource, WindowRow, WindowTable, cover,
+    ScanReport, SeriesTable, Table, TableSource, WindowRow, WindowSums, WindowTable, cover,
 };
 use cache::{Kept, Part};
 use postings::Postings;
@@ -182,6 +183,18 @@ impl SegmentReader {
         cover::cover(self, series, range, from, report).await
     }
 
+    /// The windows of `series` that are one of `days`, given by their starts.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn cover_days(&self, series: &RoaringBitmap, days: &BTreeSet<i64>) -> Result<Cover> {
+        let windows = self.windows().await?;
+        let own = series.iter().flat_map(|id| windows.of(id));
+        let wanted =
+            |window: &&WindowRow| window.resolution == Resolution::Day && days.contains(&window.time_unix_nano);
+        Ok(Cover { windows: own.filter(wanted).copied().collect(), ..Cover::default() })
+    }
+
     /// All that the profiles say of themselves, in the order given.
     ///
     /// # Errors
@@ -266,6 +279,19 @@ impl SegmentReader {
         report: &mut ScanReport,
     ) -> Result<Vec<ProfileSamples>> {
         samples::read(self, entry, profiles, report).await
+    }
+
+    /// The sums of `windows`, which are all of one resolution and of dictionary `entry`, in the order given.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn window_sums(
+        &self,
+        entry: &DictionaryEntry,
+        windows: &[WindowRow],
+        report: &mut ScanReport,
+    ) -> Result<Vec<WindowSums>> {
+        samples::read_windows(self, entry, windows, report).await
     }
 
     /// What `selector` and `range` ask for, by dictionary: what [`Self::merge_dictionary`] takes.

@@ -10,7 +10,7 @@ use flamestore_model::{NONE, Result};
 
 use super::SegmentReader;
 use crate::ScanReport;
-use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples, WindowRow};
+use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples, Span, WindowRow, WindowSums};
 use crate::scan::{column, corrupt, join_ranges};
 use crate::schema::Table;
 
@@ -72,7 +72,7 @@ pub(super) async fn read(
         cursor.split(&runs, batch.num_rows(), |index, unit, rows| {
             let samples = &mut read[index];
             for row in rows {
-                samples.stacks.push(local("stack", stacks[row], entry.stacks.first, entry.stacks.count)?);
+                samples.stacks.push(local(Table::Samples, "stack", stacks[row], entry.stacks)?);
                 samples.values.push(values[row].wrapping_mul(unit));
                 let set = label_sets.filter(|sets| !sets.is_null(row)).map(|sets| sets.value(row));
                 push_label_set(samples, set, entry)?;
@@ -85,21 +85,59 @@ pub(super) async fn read(
     Ok(read)
 }
 
+/// The rows of `windows`, which are all of one resolution and of dictionary `entry`, in the order given.
+pub(super) async fn read_windows(
+    reader: &SegmentReader,
+    entry: &DictionaryEntry,
+    windows: &[WindowRow],
+    report: &mut ScanReport,
+) -> Result<Vec<WindowSums>> {
+    let Some(table) = windows.first().map(|window| window.resolution.table()) else { return Ok(Vec::new()) };
+    let runs = Runs::new(table, windows.iter().map(Run::from).collect())?;
+    let ranges = runs.ranges()?;
+    let mut cursor = Cursor::default();
+    let mut read: Vec<WindowSums> = vec![WindowSums::default(); windows.len()];
+    let mut each = |batch: &RecordBatch| {
+        let stacks = column::<UInt32Array>(table, batch, "stack_id")?.values();
+        let values = column::<Int64Array>(table, batch, "value")?.values();
+        let instants = |name: &str| batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<Int64Array>());
+        let (lasts, maxes) = (instants("last"), instants("max"));
+        cursor.split(&runs, batch.num_rows(), |index, unit, rows| {
+            let sums = &mut read[index];
+            for row in rows {
+                let instant = |column: Option<&Int64Array>| {
+                    column
+                        .filter(|column| !column.is_null(row))
+                        .map_or(0, |column| column.value(row).wrapping_mul(unit))
+                };
+                sums.stacks.push(local(table, "stack", stacks[row], entry.stacks)?);
+                sums.values.push(values[row].wrapping_mul(unit));
+                sums.lasts.push(instant(lasts));
+                sums.maxes.push(instant(maxes));
+            }
+            Ok(())
+        })
+    };
+    reader.scan(table, &["stack_id", "value", "last", "max"], &ranges, report, &mut each).await?;
+    cursor.finish(&runs)?;
+    Ok(read)
+}
+
 /// Label sets are kept only from the first row on that has one.
 fn push_label_set(samples: &mut ProfileSamples, set: Option<u32>, entry: &DictionaryEntry) -> Result<()> {
     let set = match set {
         None if samples.label_sets.is_empty() => return Ok(()),
         None => NONE,
-        Some(set) => local("label set", set, entry.label_sets.first, entry.label_sets.count)?,
+        Some(set) => local(Table::Samples, "label set", set, entry.label_sets)?,
     };
     samples.label_sets.resize(samples.stacks.len() - 1, NONE);
     samples.label_sets.push(set);
     Ok(())
 }
 
-fn local(what: &str, id: u32, first: u32, count: u32) -> Result<u32> {
-    let local = id.checked_sub(first).filter(|local| *local < count);
-    local.ok_or_else(|| foreign(Table::Samples, what, id, first, count as usize))
+fn local(table: Table, what: &str, id: u32, span: Span) -> Result<u32> {
+    let local = id.checked_sub(span.first).filter(|local| *local < span.count);
+    local.ok_or_else(|| foreign(table, what, id, span.first, span.count as usize))
 }
 
 /// Consecutive rows of one unit: a profile of `samples`, or a window of a roll-up.

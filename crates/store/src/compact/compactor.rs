@@ -1,4 +1,4 @@
-//! Tends a store: merges, expires, deletes and collects, once or until stopped.
+//! Tends a store: merges, rolls up, expires, deletes and collects, once or until stopped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,6 +21,7 @@ use crate::collect::{CollectReport, CollectorPolicy, Mode, collect};
 use crate::commit::{self, Change, Committer};
 use crate::manifest::Manifest;
 use crate::retain::{RetentionPolicy, expired};
+use crate::roll_up::{RollUpPolicy, RollUpReport};
 use crate::upload::Uploader;
 use crate::{Clock, Entropy, Store, SystemClock, metric};
 
@@ -33,6 +34,8 @@ pub struct CompactorOptions {
     pub writer: String,
     /// When segments are merged.
     pub compaction: CompactionPolicy,
+    /// Which months are rolled up.
+    pub roll_up: RollUpPolicy,
     /// What expires.
     pub retention: RetentionPolicy,
     /// What is deleted for good.
@@ -44,7 +47,7 @@ pub struct CompactorOptions {
     pub jobs_max: usize,
     /// How often there is a look for something to merge or to expire.
     pub interval: Duration,
-    /// How often garbage is collected.
+    /// How often garbage is collected and months are rolled up.
     pub collect_interval: Duration,
     /// Tables uploaded at one time.
     pub uploads_max: usize,
@@ -63,6 +66,7 @@ impl CompactorOptions {
             bucket,
             writer: "compactor".to_owned(),
             compaction: CompactionPolicy::default(),
+            roll_up: RollUpPolicy::default(),
             retention: RetentionPolicy::default(),
             collector: CollectorPolicy::default(),
             memory_bytes_max: 512 << 20,
@@ -126,8 +130,8 @@ pub enum Scope {
 /// Tends a store. It needs neither a head nor an epoch; any number of them may work on one bucket.
 #[derive(Debug)]
 pub struct Compactor {
-    pub(super) options: CompactorOptions,
-    pub(super) rewriter: Rewriter,
+    pub(crate) options: CompactorOptions,
+    pub(crate) rewriter: Rewriter,
     manifest: Mutex<Arc<Manifest>>,
     damaged: Mutex<HashMap<SegmentId, String>>,
     stop: CancellationToken,
@@ -291,6 +295,10 @@ impl Compactor {
         let interval = i64::try_from(self.options.collect_interval.as_nanos()).unwrap_or(i64::MAX);
         if collected.is_none_or(|at| at.saturating_add(interval) <= now) {
             *collected = Some(now);
+            let rolled = self.roll_up().await?;
+            if let Some(store) = store.filter(|_| rolled != RollUpReport::default()) {
+                store.refresh().await?;
+            }
             let report = self.collect(Mode::Delete).await?;
             tracing::info!(objects = report.objects, bytes = report.bytes, manifests = report.manifests, "collected");
         }
@@ -344,7 +352,7 @@ impl Compactor {
     }
 
     /// The newest manifest.
-    pub(super) async fn refresh(&self) -> Result<Arc<Manifest>> {
+    pub(crate) async fn refresh(&self) -> Result<Arc<Manifest>> {
         let known = self.manifest();
         let newest = match known.version {
             0 => commit::newest(&self.options.bucket).await?,
@@ -355,11 +363,11 @@ impl Compactor {
     }
 
     /// The manifest known.
-    pub(super) fn manifest(&self) -> Arc<Manifest> {
+    pub(crate) fn manifest(&self) -> Arc<Manifest> {
         Arc::clone(&self.manifest.lock())
     }
 
-    fn install(&self, manifest: Arc<Manifest>) {
+    pub(crate) fn install(&self, manifest: Arc<Manifest>) {
         let fresh = manifest.segments.iter().filter(|entry| entry.level == 0).count();
         metrics::gauge!(metric::names::FRESH_SEGMENTS).set(fresh as f64);
         let mut known = self.manifest.lock();

@@ -269,6 +269,7 @@ mod tests {
             writer: String::new(),
             writer_epoch: 0,
             format_version: 1,
+            covers: Vec::new(),
         };
         let bytes: Vec<u8> = (0..OBJECT_BYTES).collect();
         bucket.create(&entry.key(Table::Samples).to_string(), bytes.into()).await.unwrap();

@@ -157,13 +157,15 @@ impl Rewriter {
                 source: SegmentSource::Compaction,
                 writer: self.committer.writer(),
                 writer_epoch: self.committer.epoch(),
+                covers: Vec::new(),
             };
             added.push(Arc::new(self.uploader.upload(new, sealed).await.map_err(other)?));
         }
         Ok((added, merger.dropped_profiles()))
     }
 
-    fn readers(&self, rewrite: &Rewrite) -> Vec<Arc<SegmentReader>> {
+    /// Readers of the inputs, which read ahead.
+    pub(crate) fn readers(&self, rewrite: &Rewrite) -> Vec<Arc<SegmentReader>> {
         let blocks = Arc::new(Blocks::new(self.limits.read_ahead_bytes_max, rewrite.inputs.len()));
         // every dictionary is read once: nothing is gained by keeping it
         let cache = Arc::new(DictionaryCache::new(0));

@@ -6,7 +6,7 @@ use flamestore_model::{Error, Result, SegmentId, Tenant};
 use flamestore_segment::Table;
 use prost::Message;
 
-use super::{EarlierWal, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
+use super::{DayCover, EarlierWal, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState};
 use crate::key::Day;
 
 #[derive(Clone, PartialEq, Message)]
@@ -89,6 +89,20 @@ struct Segment {
     writer_epoch: u64,
     #[prost(uint32, tag = "18")]
     format_version: u32,
+    #[prost(message, repeated, tag = "19")]
+    covers: Vec<Cover>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Cover {
+    #[prost(sint32, tag = "1")]
+    day: i32,
+    #[prost(sfixed64, tag = "2")]
+    time_min: i64,
+    #[prost(sfixed64, tag = "3")]
+    time_max: i64,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    segments: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -153,7 +167,27 @@ fn encode_segment(entry: &SegmentEntry) -> Segment {
         writer: entry.writer.clone(),
         writer_epoch: entry.writer_epoch,
         format_version: entry.format_version,
+        covers: entry.covers.iter().map(encode_cover).collect(),
     }
+}
+
+fn encode_cover(cover: &DayCover) -> Cover {
+    Cover {
+        day: cover.day.days(),
+        time_min: cover.time_min,
+        time_max: cover.time_max,
+        segments: cover.segments.iter().map(|id| id.as_bytes().to_vec()).collect(),
+    }
+}
+
+fn decode_cover(cover: Cover) -> Result<DayCover> {
+    let segment = |bytes: &Vec<u8>| Ok(SegmentId::from_bytes(id(bytes, "segment id")?));
+    Ok(DayCover {
+        day: Day::from_days(cover.day)?,
+        time_min: cover.time_min,
+        time_max: cover.time_max,
+        segments: cover.segments.iter().map(segment).collect::<Result<_>>()?,
+    })
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Manifest> {
@@ -201,6 +235,7 @@ fn decode_segment(segment: Segment) -> Result<SegmentEntry> {
         writer: segment.writer,
         writer_epoch: segment.writer_epoch,
         format_version: segment.format_version,
+        covers: segment.covers.into_iter().map(decode_cover).collect::<Result<_>>()?,
     })
 }
 
@@ -225,11 +260,12 @@ impl SegmentSource {
             Self::Flush => 0,
             Self::Compaction => 1,
             Self::Import => 2,
+            Self::RollUp => 3,
         }
     }
 
     fn from_code(code: u32) -> Result<Self> {
-        [Self::Flush, Self::Compaction, Self::Import]
+        [Self::Flush, Self::Compaction, Self::Import, Self::RollUp]
             .into_iter()
             .find(|source| source.code() == code)
             .ok_or_else(|| Error::corrupt("unknown source of a segment").with("source", code))

@@ -37,6 +37,7 @@ fn entry(number: u128, tenant: &str, level: u32, times: (i64, i64), rows: u64) -
         writer: "w".to_owned(),
         writer_epoch: 1,
         format_version: 1,
+        covers: Vec::new(),
     })
 }
 

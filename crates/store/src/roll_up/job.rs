@@ -1,0 +1,93 @@
+//! Carries a plan out: reads the days, seals them, uploads, commits.
+//!
+//! One month is in memory at a time. A crash before the commit leaves objects that nothing names. A segment that is merged
+//! away meanwhile makes its day useless, never wrong: the next plan takes the month up again.
+
+use std::sync::Arc;
+
+use flamestore_model::{Error, ErrorKind, Result};
+use flamestore_segment::{DaysOf, RollUps, SegmentOptions, roll_up_days, seal};
+
+use super::{RollUpPlan, plan_roll_ups};
+use crate::commit::Change;
+use crate::compact::{Compactor, LEVEL_MAX, Rewrite, Rewriter};
+use crate::flush::blocking;
+use crate::manifest::{Manifest, SegmentEntry, SegmentSource};
+use crate::upload::NewSegment;
+
+/// What rolling up did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RollUpReport {
+    /// Months rolled up.
+    pub months: usize,
+    /// Segments of sums dropped or replaced.
+    pub dropped: usize,
+    /// Months left because a segment of theirs is damaged or was merged meanwhile.
+    pub left: usize,
+}
+
+impl Compactor {
+    /// Rolls up the months that are due: their days become one segment of sums each, beside the segments themselves.
+    ///
+    /// # Errors
+    /// What the bucket says.
+    pub async fn roll_up(&self) -> Result<RollUpReport> {
+        let manifest = self.refresh().await?;
+        let mut report = RollUpReport::default();
+        for plan in plan_roll_ups(&manifest, &self.options.roll_up, self.options.clock.now_unix_nano()) {
+            match self.rewriter.roll_up(self.manifest(), &plan).await {
+                Ok(manifest) => {
+                    self.install(manifest);
+                    report.months += usize::from(!plan.covers.is_empty());
+                    report.dropped += plan.replaces.len();
+                }
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Corrupt | ErrorKind::NotFound) =>
+                {
+                    tracing::warn!(tenant = %plan.tenant, %error, "a month is not rolled up");
+                    self.refresh().await?;
+                    report.left += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl Rewriter {
+    /// Carries `plan` out on top of `base`; the manifest that has it.
+    ///
+    /// # Errors
+    /// `Conflict` when a segment of the plan is gone, `Corrupt` when one is damaged; otherwise what the bucket says.
+    async fn roll_up(&self, base: Arc<Manifest>, plan: &RollUpPlan) -> Result<Arc<Manifest>> {
+        let gone = || Error::conflict("a segment of a month was merged meanwhile").with("tenant", &plan.tenant);
+        let inputs = plan.inputs().map(|id| base.segment(id).cloned()).collect::<Option<Vec<_>>>().ok_or_else(gone)?;
+        let add = match plan.covers.first() {
+            None => Vec::new(),
+            Some(_) => vec![Arc::new(self.upload_month(plan, inputs).await?)],
+        };
+        self.committer.commit(base, &Change { add, remove: plan.replaces.clone(), flush: None }).await
+    }
+
+    async fn upload_month(&self, plan: &RollUpPlan, inputs: Vec<Arc<SegmentEntry>>) -> Result<SegmentEntry> {
+        let options = SegmentOptions { rollups: RollUps::Days, ..self.segment.clone() };
+        let readers = self.readers(&Rewrite { inputs, level: 0, drop: Vec::new() });
+        let runtime = tokio::runtime::Handle::current();
+        // decoding and encoding take long, so they have a thread of their own; only requests go to the runtime's threads
+        let sealed = blocking(move || {
+            let days: Vec<DaysOf> = readers.into_iter().map(|reader| DaysOf { reader, days: None }).collect();
+            seal(runtime.block_on(roll_up_days(&days, &options))?, &options)
+        });
+        let new = NewSegment {
+            tenant: plan.tenant.clone(),
+            day: plan.covers[0].day,
+            level: LEVEL_MAX,
+            source: SegmentSource::RollUp,
+            writer: self.committer.writer(),
+            writer_epoch: self.committer.epoch(),
+            covers: plan.covers.clone(),
+        };
+        self.uploader.upload(new, sealed.await?).await
+    }
+}
