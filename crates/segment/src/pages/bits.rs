@@ -3,49 +3,49 @@
 /// How many numbers are unpacked at once. So many take whole bytes, whatever their width.
 pub(super) const GROUP: usize = 32;
 
-/// The next `count` numbers of `width` bits (at most 32), at most [`GROUP`] of them; the rest of the answer means nothing.
-/// `None` if `bytes` holds fewer. What a group leaves of `bytes` is skipped by the caller.
+/// Unpacks the next `count` numbers of `width` bits (at most 32), at most [`GROUP`] of them; what `numbers` holds after them
+/// means nothing. `None` if `bytes` holds fewer. The caller skips the bytes of the group.
 #[inline]
-pub(super) fn unpack(bytes: &[u8], width: u8, count: usize) -> Option<[u32; GROUP]> {
+pub(super) fn unpack(bytes: &[u8], width: u8, count: usize, numbers: &mut [u32; GROUP]) -> Option<()> {
     let whole = GROUP / 8 * usize::from(width);
     match bytes.get(..whole) {
-        Some(bytes) => unpack_whole(bytes, width),
-        None => unpack_part(bytes, width, count),
+        Some(bytes) => unpack_whole(bytes, width, numbers),
+        None => unpack_part(bytes, width, count, numbers),
     }
 }
 
 /// The same where the last bytes of a group may be missing.
 #[cold]
-fn unpack_part(bytes: &[u8], width: u8, count: usize) -> Option<[u32; GROUP]> {
+fn unpack_part(bytes: &[u8], width: u8, count: usize, numbers: &mut [u32; GROUP]) -> Option<()> {
     let needed = (count.min(GROUP) * usize::from(width)).div_ceil(8);
     let mut padded = [0; GROUP / 8 * 32];
     padded.get_mut(..needed)?.copy_from_slice(bytes.get(..needed)?);
-    unpack_whole(padded.get(..GROUP / 8 * usize::from(width))?, width)
+    unpack_whole(padded.get(..GROUP / 8 * usize::from(width))?, width, numbers)
 }
 
 /// A function a width, so that all shifts are known when it is compiled.
 #[inline]
-fn unpack_whole(bytes: &[u8], width: u8) -> Option<[u32; GROUP]> {
+fn unpack_whole(bytes: &[u8], width: u8, numbers: &mut [u32; GROUP]) -> Option<()> {
     macro_rules! by_width {
         ($($width:literal)*) => {
             match width {
-                0 => Some([0; GROUP]),
-                $($width => Some(unpack_fixed::<$width>(bytes)),)*
-                _ => None,
+                0 => numbers.fill(0),
+                $($width => unpack_fixed::<$width>(bytes, numbers),)*
+                _ => return None,
             }
         };
     }
-    by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+    Some(())
 }
 
 /// `bytes` are `WIDTH` words.
-fn unpack_fixed<const WIDTH: usize>(bytes: &[u8]) -> [u32; GROUP] {
+fn unpack_fixed<const WIDTH: usize>(bytes: &[u8], numbers: &mut [u32; GROUP]) {
     let mut words = [0_u32; WIDTH];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
     }
     let mask = u32::MAX >> (32 - WIDTH);
-    let mut numbers = [0; GROUP];
     for (at, number) in numbers.iter_mut().enumerate() {
         let (word, shift) = (at * WIDTH / 32, at * WIDTH % 32);
         let mut bits = words[word] >> shift;
@@ -54,7 +54,6 @@ fn unpack_fixed<const WIDTH: usize>(bytes: &[u8]) -> [u32; GROUP] {
         }
         *number = bits & mask;
     }
-    numbers
 }
 
 /// Number `at` of numbers of `width` bits (at most 64). `None` if `bytes` holds fewer.
@@ -113,10 +112,14 @@ mod tests {
             if width > 32 {
                 return Ok(());
             }
-            prop_assert_eq!(&unpack(&bytes, width, 32).unwrap()[..], &expected[..]);
-            prop_assert_eq!(&unpack(&bytes[..needed], width, count).unwrap()[..count], &expected[..count]);
+            let mut unpacked = [7; GROUP];
+            unpack(&bytes, width, 32, &mut unpacked).unwrap();
+            prop_assert_eq!(&unpacked[..], &expected[..]);
+            unpacked = [7; GROUP];
+            unpack(&bytes[..needed], width, count, &mut unpacked).unwrap();
+            prop_assert_eq!(&unpacked[..count], &expected[..count]);
             if let Some(short) = needed.checked_sub(1) {
-                prop_assert_eq!(unpack(&bytes[..short], width, count), None);
+                prop_assert_eq!(unpack(&bytes[..short], width, count, &mut unpacked), None);
             }
         }
     }

@@ -6,7 +6,7 @@
 //! ```
 
 use super::bits::{GROUP, unpack, varint, wide, zigzag};
-use super::{Broken, Number};
+use super::{Broken, Number, push};
 
 /// Adds the `rows` numbers of a page to `out`.
 pub(super) fn decode<T: Number>(bytes: &[u8], rows: usize, out: &mut Vec<T>) -> Result<(), Broken> {
@@ -76,13 +76,15 @@ impl<'a, T: Number> Deltas<'a, T> {
     /// Adds `count` numbers, at most those of one group, to `out`.
     fn group(&mut self, width: u8, count: usize, out: &mut Vec<T>) -> Result<(), Broken> {
         if width <= 32 {
-            let deltas = unpack(self.bytes, width, count).ok_or(Broken::Short)?;
+            let mut deltas = [0; GROUP];
+            unpack(self.bytes, width, count, &mut deltas).ok_or(Broken::Short)?;
             let mut numbers = [self.last; GROUP];
+            let mut last = self.last;
             for (number, delta) in numbers.iter_mut().zip(deltas) {
-                self.last = self.last.add(self.smallest).add(T::of(u64::from(delta)));
-                *number = self.last;
+                last = last.add(self.smallest.add(T::of(u64::from(delta))));
+                *number = last;
             }
-            out.extend_from_slice(&numbers[..count]);
+            push(out, &numbers, count);
             self.last = numbers[count - 1];
         } else {
             for at in 0..count {

@@ -5,7 +5,7 @@
 //! ```
 
 use super::bits::{GROUP, unpack, varint};
-use super::{Broken, Number};
+use super::{Broken, Number, push};
 
 /// Adds the `rows` numbers of a page to `out`, looked up in `dictionary`.
 pub(super) fn decode<T: Number>(bytes: &[u8], dictionary: &[T], rows: usize, out: &mut Vec<T>) -> Result<(), Broken> {
@@ -49,12 +49,13 @@ impl<T: Number> Runs<'_, T> {
         let mut done = 0;
         while done < wanted {
             let count = (wanted - done).min(GROUP);
-            let rows = unpack(self.bytes, self.width, count).ok_or(Broken::Short)?;
+            let mut rows = [0; GROUP];
+            unpack(self.bytes, self.width, count, &mut rows).ok_or(Broken::Short)?;
             let mut numbers = [T::of(0); GROUP];
             for (number, row) in numbers.iter_mut().zip(&rows[..count]) {
                 *number = *self.dictionary.get(*row as usize).ok_or(Broken::Row)?;
             }
-            out.extend_from_slice(&numbers[..count]);
+            push(out, &numbers, count);
             // A run ends in a whole byte, and so does a group.
             let taken = (in_run - done).min(GROUP);
             self.bytes = self.bytes.get(taken * usize::from(self.width) / 8..).unwrap_or_default();
