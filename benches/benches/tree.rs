@@ -8,7 +8,7 @@ use flamestore_calltree::{CallTree, FoldOptions, SealedDictionary, ValueTree, fo
 use flamestore_model::Result;
 
 /// About how many services give the 130 000 stacks of the question.
-const SERVICES_MAX: usize = 20;
+const SERVICES_MAX: usize = 26;
 const MAX_NODES: FoldOptions = FoldOptions { max_nodes: 8192 };
 
 /// The stacks of one service and what each summed up to before and after half time.
