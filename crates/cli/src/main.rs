@@ -4,7 +4,7 @@
 //! args ─▶ serve, demo                    a server in this process; the demo profiles itself
 //!      ─▶ push                           files to a server
 //!      ─▶ merge, diff, top, types, …     questions to a server; answers to standard output or a file
-//!      ─▶ store check, ls, compact, …    a bucket, without a server
+//!      ─▶ store check, du, compact, …    a bucket, without a server
 //! ```
 //!
 //! Answers go to standard output, everything else to standard error. The exit code is 0, 1 for a failure, 2 for wrong usage.

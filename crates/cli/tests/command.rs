@@ -326,11 +326,76 @@ fn a_store_is_listed_and_checked_without_a_server() {
     let sound = run(&["store", "check", "--store", &store]);
     assert_eq!((sound.code, sound.err.contains("sound")), (Some(0), true), "{}", sound.err);
     damage(&largest_parquet(Path::new(&store)));
-    let damaged = run(&["store", "check", "--store", &store, "--format", "json"]);
+    let footers = run(&["store", "check", "--store", &store]);
+    assert_eq!(footers.code, Some(0), "the damage is not in a footer: {}", footers.out);
+    let damaged = run(&["store", "check", "--deep", "--store", &store, "--format", "json"]);
     assert_eq!(damaged.code, Some(1), "{}", damaged.err);
-    assert!(damaged.out.contains(".parquet"), "{}", damaged.out);
+    assert!(damaged.out.contains(".parquet") && damaged.out.contains("\"expected\""), "{}", damaged.out);
     let missing = run(&["store", "check", "--store", &format!("{store}-not")]);
     assert!(missing.code == Some(1) && missing.err.contains("no such folder"), "{}", missing.err);
+}
+
+#[test]
+fn the_bytes_of_a_store_are_counted_and_its_samples_taken_out() {
+    let house = House::new();
+    let (store, out) = (house.path("store"), house.path("out"));
+    assert_eq!(house.server.stop("INT").code, Some(0));
+    let counted = ok(&["store", "du", "--store", &store, "--format", "json"]);
+    for row in ["\"by\":\"table\",\"name\":\"samples\"", "\"by\":\"service\",\"name\":\"web\"", CPU] {
+        assert!(counted.contains(row), "{row}: {counted}");
+    }
+    let counted = ok(&["store", "du", "--store", &store, "--by", "tenant"]);
+    assert!(counted.contains("anonymous") && counted.contains("100.0%"), "{counted}");
+    let export = [&["store", "export", "--store", &store, "--output", &out, "--query", &api()][..], &AROUND].concat();
+    let done = run(&export);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.err.contains("profiles: 2, samples: 4"), "{}", done.err);
+    let file = done.out.trim();
+    assert!(file.ends_with("anonymous-2026-05-01.parquet"), "{file}");
+    assert_eq!(&fs::read(file).unwrap()[..4], b"PAR1");
+    let again = run(&export);
+    assert!(again.code == Some(1) && again.err.contains("anonymous-2026-05-01.parquet"), "{}", again.err);
+}
+
+#[test]
+fn a_store_without_its_manifest_is_repaired() {
+    let house = House::new();
+    let store = house.path("store");
+    assert_eq!(house.server.stop("INT").code, Some(0));
+    let nothing = run(&["store", "repair", "--store", &store]);
+    assert!(nothing.code == Some(0) && nothing.err.contains("nothing to repair"), "{}", nothing.err);
+    fs::remove_dir_all(Path::new(&store).join("manifest")).unwrap();
+    let said = run(&["store", "repair", "--store", &store, "--dry-run"]);
+    assert!(said.code == Some(0) && said.err.contains("would be repaired"), "{}", said.err);
+    let done = run(&["store", "repair", "--store", &store]);
+    assert!(done.code == Some(0) && done.err.contains("repaired as manifest version 1"), "{}", done.err);
+    assert!(done.out.contains("restored"), "{}", done.out);
+    assert_eq!(run(&["store", "check", "--deep", "--store", &store]).code, Some(0));
+    let server = Running::serve(Path::new(&store));
+    let merged = server.ok(&[&["merge", "--query", &api()][..], &AROUND].concat());
+    assert_eq!(merged, "main;read 8\nmain;seek 2\nmain;write 1\n");
+}
+
+#[test]
+fn a_manifest_of_a_newer_version_is_refused_by_every_command_and_left_alone() {
+    let house = House::new();
+    let store = house.path("store");
+    assert_eq!(house.server.stop("INT").code, Some(0));
+    let folder = Path::new(&store).join("manifest");
+    let newest = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).max().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    bytes[4] = 200;
+    fs::write(&newest, &bytes).unwrap();
+    let count = || fs::read_dir(&folder).unwrap().count();
+    let (before, out) = (count(), house.path("out"));
+    let serve = ["serve", "--store", &store, "--listen", "127.0.0.1:0"];
+    let tools = [["ls"].as_slice(), &["check"], &["check", "--deep"], &["du"], &["repair"], &["export", "-o", &out]];
+    let tools = tools.map(|tool| [&["store"], tool, &["--store", &store]].concat());
+    for args in tools.iter().map(Vec::as_slice).chain([serve.as_slice()]) {
+        let done = run(args);
+        assert!(done.code == Some(1) && done.err.contains("upgrade flamestore"), "{args:?}: {}", done.err);
+    }
+    assert_eq!((count(), fs::read(&newest).unwrap()), (before, bytes));
 }
 
 fn largest_parquet(folder: &Path) -> PathBuf {

@@ -30,6 +30,7 @@ use parquet::file::page_index::offset_index::PageLocation;
 
 use crate::page_check::check_pages;
 use crate::schema::{Column, FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
+use crate::seal::body_end;
 use crate::{ScanReport, TableSource};
 
 /// Rows of a decoded batch: large, so that the cost of a batch does not show.
@@ -65,6 +66,35 @@ impl TableFile {
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// The format version it names.
+    pub(crate) fn version(&self) -> u32 {
+        format_version(self.parquet()).unwrap_or(0)
+    }
+
+    /// The last bytes of the file that hold page index and footer, of `bytes` in all.
+    pub(crate) fn footer_bytes(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(body_end(self.parquet()))
+    }
+
+    /// The bytes that `rows` take as stored, about: of a page that they share with others, their part.
+    pub(crate) fn stored_bytes(&self, rows: &Range<u64>) -> u64 {
+        let parquet = self.parquet();
+        let Some(offsets) = parquet.offset_index() else { return 0 };
+        let mut bytes = 0;
+        for (group, of_group) in self.row_groups() {
+            for leaf in 0..parquet.file_metadata().schema_descr().num_columns() {
+                let located = pages(offsets, group, leaf).unwrap_or_default();
+                for (page, of_page) in located.iter().zip(page_rows(located, of_group.clone())) {
+                    let shared = rows.end.min(of_page.end).saturating_sub(rows.start.max(of_page.start));
+                    let all = u128::from(of_page.end.saturating_sub(of_page.start).max(1));
+                    let size = u128::try_from(page.compressed_page_size).unwrap_or(0);
+                    bytes += u64::try_from(size * u128::from(shared) / all).unwrap_or(0);
+                }
+            }
+        }
+        bytes
     }
 
     /// Bytes it takes in memory.
@@ -345,21 +375,28 @@ fn fetch_error(table: Table, wrong: ParquetError) -> Error {
     }
 }
 
-fn check_version(table: Table, metadata: &ParquetMetaData) -> Result<()> {
+/// What the file says of itself under `key`; nothing where it says nothing.
+fn stated<'a>(metadata: &'a ParquetMetaData, key: &str) -> &'a str {
     let entries = metadata.file_metadata().key_value_metadata();
-    let value = |key: &str| {
-        let entry = entries.into_iter().flatten().find(|entry| entry.key == key);
-        entry.and_then(|entry| entry.value.as_deref()).unwrap_or_default()
-    };
-    if value(TABLE_KEY) != table.as_str() {
-        return Err(corrupt(table, "the file is of another table").with("found", format!("{:?}", value(TABLE_KEY))));
+    let entry = entries.into_iter().flatten().find(|entry| entry.key == key);
+    entry.and_then(|entry| entry.value.as_deref()).unwrap_or_default()
+}
+
+fn format_version(metadata: &ParquetMetaData) -> Option<u32> {
+    stated(metadata, FORMAT_VERSION_KEY).parse().ok()
+}
+
+fn check_version(table: Table, metadata: &ParquetMetaData) -> Result<()> {
+    let found = stated(metadata, TABLE_KEY);
+    if found != table.as_str() {
+        return Err(corrupt(table, "the file is of another table").with("found", format!("{found:?}")));
     }
-    match value(FORMAT_VERSION_KEY).parse::<u32>() {
-        Ok(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(()),
-        Ok(version) => Err(corrupt(table, "the table is of a format version this reader does not know")
+    match format_version(metadata) {
+        Some(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(()),
+        Some(version) => Err(corrupt(table, "the table is of a format version this reader does not know")
             .with("expected", format!("1..={FORMAT_VERSION}"))
             .with("found", version)),
-        Err(_) => Err(corrupt(table, "the table names no format version")),
+        None => Err(corrupt(table, "the table names no format version")),
     }
 }
 

@@ -163,7 +163,7 @@ impl TableWriter {
 }
 
 /// Where the last column chunk ends; after it come only indexes and the footer.
-fn body_end(metadata: &ParquetMetaData) -> u64 {
+pub(crate) fn body_end(metadata: &ParquetMetaData) -> u64 {
     let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
     let end = columns.map(|column| {
         let (start, length) = column.byte_range();

@@ -15,7 +15,6 @@
 
 mod bucket;
 mod cache;
-mod check;
 mod clock;
 mod collect;
 mod commit;
@@ -36,6 +35,7 @@ mod snapshot;
 mod source;
 mod state;
 mod store;
+mod tools;
 mod upload;
 mod url;
 mod view;
@@ -43,7 +43,6 @@ mod wal;
 
 pub use bucket::{Bucket, ObjectEntry};
 pub use cache::CacheOptions;
-pub use check::{CheckReport, Listing, Problem, check, ls};
 pub use clock::{Clock, Entropy, ManualClock, SystemClock};
 pub use collect::{CollectReport, CollectorPolicy, Mode};
 pub use compact::{
@@ -62,6 +61,10 @@ pub use retain::{Keep, RetentionOverride, RetentionPolicy, RetentionTimes};
 pub use roll_up::{RollUpPlan, RollUpPolicy, RollUpReport, StandIns, plan_roll_ups};
 pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};
 pub use store::{HeadStatus, Store};
+pub use tools::{
+    CheckReport, Depth, ExportOptions, ExportReport, Found, Listing, Problem, Progress, RepairOptions, RepairReport,
+    Usage, UsageCell, Verdict, check, check_at, export, ls, repair, usage,
+};
 pub use url::{BucketOptions, StoreUrl};
 pub use view::{HeadSamples, HeadSelection, HeadView};
 pub use wal::{Durability, OsFiles, ProfileFormat, WalFile, WalFiles, WalOptions};

@@ -200,7 +200,7 @@ impl SegmentEntry {
     }
 
     /// What holds of every entry: asserted before it is written, an error when read.
-    fn wrong(&self) -> Option<&'static str> {
+    pub(crate) fn wrong(&self) -> Option<&'static str> {
         if self.time_min > self.time_max {
             return Some("a segment ends before it starts");
         }

@@ -10,6 +10,7 @@
 //! and dictionaries. A merge holds one dictionary and one sum per stack of it.
 
 mod cache;
+mod inspect;
 mod lists;
 #[cfg(test)]
 mod pair_tests;
@@ -31,7 +32,7 @@ use flamestore_model::{Error, ProfileId, Result, Selector, TimeRange};
 use roaring::RoaringBitmap;
 
 pub use cache::DictionaryCache;
-pub use verify::read_everything;
+pub use inspect::{SegmentFacts, TableFacts, inspect, read_everything};
 
 use crate::pair_scan::{Names, TakePair, scan_pair};
 use crate::scan::{TableFile, column, scan};
@@ -80,6 +81,22 @@ impl SegmentReader {
             cache_key: cache.reader_key(),
             cache,
         }
+    }
+
+    /// The rows of `table`, which is opened and its footer checked.
+    ///
+    /// # Errors
+    /// As all reads; `NotFound` when the segment has no such table.
+    pub async fn rows(&self, table: Table) -> Result<u64> {
+        Ok(self.file(table).await?.rows())
+    }
+
+    /// The bytes that `rows` of `table` take as stored, about: of a page that they share with others, their part.
+    ///
+    /// # Errors
+    /// As all reads; `NotFound` when the segment has no such table.
+    pub async fn stored_bytes(&self, table: Table, rows: Range<u64>) -> Result<u64> {
+        Ok(self.file(table).await?.stored_bytes(&rows))
     }
 
     /// Where the bytes come from.
@@ -152,11 +169,6 @@ impl SegmentReader {
         report: &mut ScanReport,
     ) -> Result<Vec<ProfileRow>> {
         profiles::select(self, series, None, report).await
-    }
-
-    /// The rows of `table`.
-    pub(crate) async fn rows(&self, table: Table) -> Result<u64> {
-        Ok(self.file(table).await?.rows())
     }
 
     /// The profiles of parts, ranges of time of one series each, in order of series.

@@ -1,10 +1,13 @@
 //! Postings: which series have a label of a value.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{BinaryArray, RecordBatch, StringArray};
 use flamestore_model::{MatchOp, Matcher, Result, Selector};
 use roaring::RoaringBitmap;
 
 use super::SegmentReader;
+use crate::rows::SeriesTable;
 use crate::scan::{column, corrupt, guard};
 use crate::schema::Table;
 
@@ -61,6 +64,29 @@ impl Postings {
         let row =
             |row: &Posting| size_of::<Posting>() + row.name.len() + row.value.len() + row.series.serialized_size();
         self.all.serialized_size() + self.rows.iter().map(row).sum::<usize>()
+    }
+
+    /// Makes sure that the postings are the labels of `series`, no less and no more.
+    pub(super) fn check(&self, series: &SeriesTable) -> Result<()> {
+        let mut expected: BTreeMap<(String, String), RoaringBitmap> = BTreeMap::new();
+        for row in &series.rows {
+            for (name, value) in row.all_labels().iter() {
+                expected.entry((name.to_owned(), value.to_owned())).or_default().insert(row.series_id);
+            }
+        }
+        let found = self.rows.iter().map(|row| ((&row.name, &row.value), &row.series));
+        let expected = expected.iter().map(|((name, value), series)| ((name, value), series));
+        match expected.clone().zip(found).find(|(expected, found)| expected != found) {
+            None if expected.len() == self.rows.len() => Ok(()),
+            None => Err(corrupt(Table::Postings, "labels are missing or too many")
+                .with("expected", expected.len())
+                .with("found", self.rows.len())),
+            Some((((name, value), series), found)) => {
+                Err(corrupt(Table::Postings, "the postings are not the labels of the series")
+                    .with("expected", format!("{name}={value:?} of {} series", series.len()))
+                    .with("found", format!("{}={:?} of {} series", found.0.0, found.0.1, found.1.len())))
+            }
+        }
     }
 
     pub(super) fn select(&self, selector: &Selector) -> RoaringBitmap {

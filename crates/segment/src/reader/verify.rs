@@ -1,37 +1,18 @@
 //! Reads all of a segment and checks what the format promises.
 
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-
 use arrow::array::{Int64Array, RecordBatch, UInt32Array};
-use bytes::Bytes;
 use flamestore_model::Result;
 
 use super::{SegmentReader, bounded, profiles, symbols, verify_rollups};
+use crate::ScanReport;
 use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples, SeriesTable};
 use crate::scan::{column, corrupt};
 use crate::schema::Table;
-use crate::{MemorySource, ScanReport};
 
 /// Reads every row of every table and checks what the format promises: sizes, orders, references, sums.
-///
-/// # Errors
-/// `Corrupt` naming the table and what is wrong; `NotFound` when a table is missing.
-pub fn read_everything(tables: Vec<(Table, Bytes)>) -> Result<()> {
-    let reader = SegmentReader::new(Arc::new(MemorySource::new(tables)));
-    let mut reading = std::pin::pin!(check(&reader));
-    // The source answers at once, so the future is only ever pending to be polled again.
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(checked) = reading.as_mut().poll(&mut context) {
-            return checked;
-        }
-    }
-}
-
-async fn check(reader: &SegmentReader) -> Result<()> {
+pub(super) async fn check(reader: &SegmentReader) -> Result<()> {
     let (dictionaries, series) = (reader.dictionaries().await?, reader.series().await?);
-    reader.postings().await?;
+    reader.postings().await?.check(&series)?;
     check_counts(reader, dictionaries.last()).await?;
     symbols::check_ids(reader).await?;
     let mut report = ScanReport::default();

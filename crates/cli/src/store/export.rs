@@ -1,0 +1,69 @@
+//! `store export`: samples out of a bucket, as files that need nothing else.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+
+use clap::Args;
+use flamestore_model::{Tenant, TimeRange};
+use flamestore_store::{ExportOptions, ExportReport};
+
+use super::check::problem_table;
+use super::{Place, advance, bar};
+use crate::failure::{Failure, Outcome};
+use crate::output::{self, note};
+use crate::select::Optional;
+
+/// Writes the samples of a time range to Parquet files, one per day, with stacks as lists of names.
+#[derive(Args, Debug)]
+pub(super) struct Export {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    selection: Optional,
+    /// Whose profiles.
+    #[arg(long, env = "FLAMESTORE_TENANT", default_value = Tenant::DEFAULT, value_parser = tenant)]
+    tenant: Tenant,
+    /// The folder to write to; it is made if there is none, and files in it are not overwritten.
+    #[arg(long, short, env = "FLAMESTORE_OUTPUT", value_name = "FOLDER")]
+    output: PathBuf,
+}
+
+fn tenant(text: &str) -> flamestore_model::Result<Tenant> {
+    Tenant::new(text)
+}
+
+impl Export {
+    pub(super) async fn run(self) -> Outcome {
+        let bucket = self.place.open()?;
+        let selection = self.selection.selection()?;
+        let options = ExportOptions {
+            tenant: self.tenant,
+            selector: selection.query.parse()?,
+            range: TimeRange::new(selection.start_unix_nano, selection.end_unix_nano)?,
+        };
+        std::fs::create_dir_all(&self.output)
+            .map_err(|e| Failure::io(format!("--output {}", self.output.display()), &e))?;
+        let bar = bar();
+        let create = |name: &str| File::create_new(self.output.join(name)).map(BufWriter::new);
+        let report = flamestore_store::export(&bucket, &options, create, &advance(&bar)).await;
+        bar.finish_and_clear();
+        let report = report?;
+        let paths = report.files.iter().map(|file| format!("{}\n", self.output.join(file).display()));
+        output::print(&paths.collect::<String>())?;
+        note(&summary(&report));
+        if report.problems.is_empty() {
+            return Ok(());
+        }
+        note(problem_table(&report.problems).trim_end());
+        Err(Failure::told())
+    }
+}
+
+fn summary(report: &ExportReport) -> String {
+    let expired = match report.without_samples {
+        0 => String::new(),
+        segments => format!("; segments whose samples have expired: {segments}"),
+    };
+    format!("profiles: {}, samples: {}{expired}", report.profiles, report.rows)
+}
