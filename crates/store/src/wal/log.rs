@@ -200,8 +200,12 @@ async fn commit(medium: &mut dyn Medium, first: Waiting, records: &mut mpsc::Rec
         }
     }
     for (done, ..) in waiting {
+        let told = match &committed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Error::new(error.kind(), error.to_string())),
+        };
         // whoever is gone does not want to know
-        let _ = done.send(committed.as_ref().map(|()| ()).map_err(|error| Error::new(error.kind(), error.to_string())));
+        let _ = done.send(told);
     }
 }
 

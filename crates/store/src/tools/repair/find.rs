@@ -125,5 +125,6 @@ fn entry(candidate: &Candidate, facts: &SegmentFacts) -> SegmentEntry {
         writer: super::WRITER.to_owned(),
         writer_epoch: 0,
         format_version: meta.format_version,
+        covers: Vec::new(),
     }
 }

@@ -129,6 +129,7 @@ mod tests {
             writer: String::new(),
             writer_epoch: 0,
             format_version: 1,
+            covers: Vec::new(),
         };
         let profiles = profiles.chars().map(|c| (ProfileId::from_parts(1, u128::from(u32::from(c))), 0)).collect();
         Inspected { entry: Arc::new(entry), profiles, is_named: text.contains('+') }
