@@ -12,7 +12,7 @@
 //! both stay. A dictionary of a piece has no stack and no label set that no sample of the piece uses. A service is spread
 //! over two pieces only where it does not fit into one.
 //!
-//! Bounded: a piece by [`MergeLimits::piece_bytes_max`], which one profile can pass; dictionaries that are merged at one
+//! Bounded: a piece by [`MergeLimits::piece_bytes_max`], which one profile or one dictionary can pass; dictionaries that are merged at one
 //! time by [`MergeLimits::dictionary_bytes_max`], which one dictionary, the merged one and a map of ids per input can pass;
 //! footers and series of all inputs stay in memory.
 

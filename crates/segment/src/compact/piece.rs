@@ -51,6 +51,12 @@ impl Piece {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
+    /// Takes note of a dictionary. It counts for half of a piece at most, so that there is room for more than a profile
+    /// beside one that is larger than a piece.
+    pub(super) fn grow_by_dictionary(&mut self, bytes: u64) {
+        self.grow(bytes.min(self.bytes_max / 2));
+    }
+
     /// Adds a service, of whose dictionary only what is used is kept.
     pub(super) fn push(&mut self, service_name: String, part: ServicePiece, sealed: SealedDictionary) {
         if part.series.is_empty() {

@@ -86,7 +86,7 @@ impl OpenService {
         report: &mut ScanReport,
     ) -> MergeResult<bool> {
         let mut part = ServicePiece::new(&self.sealed);
-        piece.grow(memory_bytes(&self.sealed));
+        piece.grow_by_dictionary(memory_bytes(&self.sealed));
         let mut last = None;
         let more = loop {
             if self.listed.is_empty() && !self.list(inputs, report).await? {
