@@ -326,8 +326,6 @@ fn a_store_is_listed_and_checked_without_a_server() {
     let sound = run(&["store", "check", "--store", &store]);
     assert_eq!((sound.code, sound.err.contains("sound")), (Some(0), true), "{}", sound.err);
     damage(&largest_parquet(Path::new(&store)));
-    let footers = run(&["store", "check", "--store", &store]);
-    assert_eq!(footers.code, Some(0), "the damage is not in a footer: {}", footers.out);
     let damaged = run(&["store", "check", "--deep", "--store", &store, "--format", "json"]);
     assert_eq!(damaged.code, Some(1), "{}", damaged.err);
     assert!(damaged.out.contains(".parquet") && damaged.out.contains("\"expected\""), "{}", damaged.out);
@@ -346,7 +344,8 @@ fn the_bytes_of_a_store_are_counted_and_its_samples_taken_out() {
     }
     let counted = ok(&["store", "du", "--store", &store, "--by", "tenant"]);
     assert!(counted.contains("anonymous") && counted.contains("100.0%"), "{counted}");
-    let export = [&["store", "export", "--store", &store, "--output", &out, "--query", &api()][..], &AROUND].concat();
+    let query = api();
+    let export = [&["store", "export", "--store", &store, "--output", &out, "--query", &query][..], &AROUND].concat();
     let done = run(&export);
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert!(done.err.contains("profiles: 2, samples: 4"), "{}", done.err);
@@ -379,7 +378,7 @@ fn a_store_without_its_manifest_is_repaired() {
 #[test]
 fn a_manifest_of_a_newer_version_is_refused_by_every_command_and_left_alone() {
     let house = House::new();
-    let store = house.path("store");
+    let (store, out) = (house.path("store"), house.path("out"));
     assert_eq!(house.server.stop("INT").code, Some(0));
     let folder = Path::new(&store).join("manifest");
     let newest = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).max().unwrap();
@@ -387,7 +386,7 @@ fn a_manifest_of_a_newer_version_is_refused_by_every_command_and_left_alone() {
     bytes[4] = 200;
     fs::write(&newest, &bytes).unwrap();
     let count = || fs::read_dir(&folder).unwrap().count();
-    let (before, out) = (count(), house.path("out"));
+    let before = count();
     let serve = ["serve", "--store", &store, "--listen", "127.0.0.1:0"];
     let tools = [["ls"].as_slice(), &["check"], &["check", "--deep"], &["du"], &["repair"], &["export", "-o", &out]];
     let tools = tools.map(|tool| [&["store"], tool, &["--store", &store]].concat());

@@ -105,7 +105,8 @@ pub async fn export<W: Write + Send>(
                         Err(error) => return Err(error),
                     }
                 }
-                false => report.without_samples += 1,
+                // the sums of other segments are no samples that have gone
+                false => report.without_samples += u64::from(entry.covers.is_empty()),
             }
             done += entry.bytes();
             progress(done, total);
