@@ -62,8 +62,8 @@ pub use roll_up::{RollUpPlan, RollUpPolicy, RollUpReport, StandIns, plan_roll_up
 pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};
 pub use store::{HeadStatus, Store};
 pub use tools::{
-    CheckReport, Depth, ExportOptions, ExportReport, Found, Listing, Problem, Progress, RepairOptions, RepairReport,
-    Usage, UsageCell, Verdict, check, check_at, export, ls, repair, usage,
+    CheckReport, Depth, ExportFormat, ExportOptions, ExportReport, Found, Listing, Problem, Progress, RepairOptions,
+    RepairReport, Usage, UsageCell, Verdict, check, check_at, export, ls, repair, usage,
 };
 pub use url::{BucketOptions, StoreUrl};
 pub use view::{HeadSamples, HeadSelection, HeadView};

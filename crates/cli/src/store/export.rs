@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use flamestore_model::{Tenant, TimeRange};
-use flamestore_store::{ExportOptions, ExportReport};
+use flamestore_store::{ExportFormat, ExportOptions, ExportReport};
 
 use super::check::problem_table;
 use super::{Place, advance, bar};
@@ -14,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::{self, note};
 use crate::select::Optional;
 
-/// Writes the samples of a time range to Parquet files, one per day, with stacks as lists of names.
+/// Writes the samples of a time range to files that need nothing else.
 #[derive(Args, Debug)]
 pub(super) struct Export {
     #[command(flatten)]
@@ -27,6 +27,18 @@ pub(super) struct Export {
     /// The folder to write to; it is made if there is none, and files in it are not overwritten.
     #[arg(long, short, env = "FLAMESTORE_OUTPUT", value_name = "FOLDER")]
     output: PathBuf,
+    /// What files are made.
+    #[arg(long, env = "FLAMESTORE_FORMAT", value_enum, default_value = "parquet")]
+    format: Format,
+}
+
+/// What files are made.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// One Parquet file per day, with stacks as lists of names.
+    Parquet,
+    /// One pprof file per profile.
+    Pprof,
 }
 
 fn tenant(text: &str) -> flamestore_model::Result<Tenant> {
@@ -41,6 +53,10 @@ impl Export {
             tenant: self.tenant,
             selector: selection.query.parse()?,
             range: TimeRange::new(selection.start_unix_nano, selection.end_unix_nano)?,
+            format: match self.format {
+                Format::Parquet => ExportFormat::Parquet,
+                Format::Pprof => ExportFormat::Pprof,
+            },
         };
         std::fs::create_dir_all(&self.output)
             .map_err(|e| Failure::io(format!("--output {}", self.output.display()), &e))?;

@@ -20,7 +20,7 @@ use crate::manifest::SegmentEntry;
 use crate::source::BucketSource;
 
 pub use check::{CheckReport, Depth, Listing, Problem, check, check_at, ls};
-pub use export::{ExportOptions, ExportReport, export};
+pub use export::{ExportFormat, ExportOptions, ExportReport, export};
 pub use repair::{Found, RepairOptions, RepairReport, Verdict, repair};
 pub use usage::{Usage, UsageCell, usage};
 

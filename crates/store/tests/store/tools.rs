@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use flamestore_formats::{Limits, decode_pprof, pprof_equal};
 use flamestore_model::{Selector, Tenant, TimeRange};
 use flamestore_segment::{RollUps, Table};
-use flamestore_store::{Bucket, Depth, ExportOptions, Store, check_at, export, ls, usage};
+use flamestore_store::{Bucket, Depth, ExportFormat, ExportOptions, Store, check_at, export, ls, usage};
 use flamestore_testkit::{Fixture, arbitrary_profile, profile};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
@@ -139,6 +140,7 @@ async fn samples_are_taken_out_with_their_stacks_as_text() {
         tenant: Tenant::default(),
         selector: "{service_name=\"api\"}".parse::<Selector>().unwrap(),
         range: TimeRange::ALL,
+        format: ExportFormat::Parquet,
     };
     let mut files: BTreeMap<String, Shared> = BTreeMap::new();
     let create = |name: &str| Ok(files.entry(name.to_owned()).or_default().clone());
@@ -153,4 +155,33 @@ async fn samples_are_taken_out_with_their_stacks_as_text() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(batches.next().is_none() && batch.num_rows() == 2 && !shown.contains("\"other\""), "{shown}");
+}
+
+#[tokio::test]
+async fn profiles_are_taken_out_as_they_were_pushed() {
+    let place = bucket(Arc::new(InMemory::new()));
+    let store = Store::open(options(&place, "w", 1)).await.unwrap();
+    let mut pushed = BTreeMap::new();
+    for (seed, service) in (0..12).zip(["api", "web", "db"].into_iter().cycle()) {
+        let batch = arbitrary_profile(seed);
+        let id = store.push(push_of(service, batch.clone(), DAY_START + SECOND)).await.unwrap();
+        pushed.insert(format!("{id}.pb.gz"), batch);
+    }
+    store.shutdown().await.unwrap();
+    let wanted = ExportOptions {
+        tenant: Tenant::default(),
+        selector: Selector::default(),
+        range: TimeRange::ALL,
+        format: ExportFormat::Pprof,
+    };
+    let mut files: BTreeMap<String, Shared> = BTreeMap::new();
+    let create = |name: &str| Ok(files.entry(name.to_owned()).or_default().clone());
+    let report = export(&place, &wanted, create, &|_, _| {}).await.unwrap();
+    assert_eq!((report.files.len(), files.len(), report.problems.len()), (12, 12, 0));
+    for (name, mut batch) in pushed {
+        let bytes = files[&name].0.lock().unwrap().clone();
+        let found = decode_pprof(bytes.into(), &Limits::default()).unwrap();
+        batch.header.time_unix_nano = DAY_START + SECOND;
+        pprof_equal(&batch, &found).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
 }

@@ -1,4 +1,5 @@
-//! Takes samples out of a bucket as Parquet files that need nothing else: stacks as lists of names, one row per sample.
+//! Takes samples out of a bucket: as pprof files, one per profile, or as Parquet files that need nothing else, with stacks as
+//! lists of names and one row per sample:
 //!
 //! | column | type | |
 //! |---|---|---|
@@ -10,8 +11,10 @@
 //! | `stack` | list of UTF8 | function names, root first |
 //! | `value` | INT64 | as measured |
 //!
-//! One file per day. In memory are one dictionary, the samples of [`PROFILES_AT_ONCE`] profiles and one row group. A damaged
+//! One Parquet file per day. In memory are one dictionary, the samples of [`PROFILES_AT_ONCE`] profiles and one row group. A damaged
 //! segment is reported and the rest is written; rows of it that were read before the damage stay.
+
+mod pprof;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,7 +24,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use flamestore_calltree::{SealedDictionary, frame_name};
-use flamestore_model::{Error, ErrorKind, Labels, Result, Selector, Tenant, TimeRange};
+use flamestore_model::{Error, ErrorKind, Labels, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_segment::{
     DictionarySelection, ProfileDetail, ProfileSamples, ReadFrom, ScanReport, SegmentReader, Table,
 };
@@ -41,6 +44,15 @@ const BATCH_ROWS: usize = 8192;
 /// Rows of a row group: small, since stacks are long.
 const ROW_GROUP_ROWS: usize = 1 << 17;
 
+/// The form of what is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// One file per day, a row per sample.
+    Parquet,
+    /// One gzip-compressed pprof file per profile, with all of its sample types that are selected.
+    Pprof,
+}
+
 /// What to take out.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
@@ -50,6 +62,8 @@ pub struct ExportOptions {
     pub selector: Selector,
     /// Taken when.
     pub range: TimeRange,
+    /// In which form.
+    pub format: ExportFormat,
 }
 
 /// What was taken out.
@@ -67,7 +81,7 @@ pub struct ExportReport {
     pub problems: Vec<Problem>,
 }
 
-/// Writes the selected samples to files that `create` makes by name, one per day.
+/// Writes the selected samples to files that `create` makes by name.
 ///
 /// # Errors
 /// What the bucket says; `Corrupt` when the newest manifest is damaged, `Invalid` when a newer Flamestore wrote it; `Unavailable`
@@ -89,24 +103,38 @@ pub async fn export<W: Write + Send>(
         let mut file: Option<File<W>> = None;
         for entry in of_day {
             let reader = readers.reader(entry);
-            match entry.table(Table::Samples).is_some() {
-                true => {
+            let written = match (entry.table(Table::Samples).is_some(), options.format) {
+                (true, ExportFormat::Parquet) => {
                     let mut each = |rows: &mut Rows| {
                         let file = open(&mut file, entry.day, options, &mut create, &mut report)?;
                         report.rows += rows.len() as u64;
                         file.write(&rows.finish()?)
                     };
-                    let written = segment(&reader, options, &mut each).await;
-                    match written {
-                        Ok(profiles) => report.profiles += profiles,
-                        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                            report.problems.push(Problem::new(entry.id, error));
-                        }
-                        Err(error) => return Err(error),
-                    }
+                    segment(&reader, options, &mut each).await
+                }
+                (true, ExportFormat::Pprof) => {
+                    let mut each = |id: ProfileId, rows: usize, bytes: &[u8]| {
+                        let name = format!("{id}.pb.gz");
+                        let written = create(&name).and_then(|mut out| out.write_all(bytes).and_then(|()| out.flush()));
+                        written.map_err(|e| unwritten(&name).because(e))?;
+                        report.rows += rows as u64;
+                        report.files.push(name);
+                        Ok(())
+                    };
+                    pprof::segment(&reader, options, &mut each).await
                 }
                 // the sums of other segments are no samples that have gone
-                false => report.without_samples += u64::from(entry.covers.is_empty()),
+                (false, _) => {
+                    report.without_samples += u64::from(entry.covers.is_empty());
+                    Ok(0)
+                }
+            };
+            match written {
+                Ok(profiles) => report.profiles += profiles,
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    report.problems.push(Problem::new(entry.id, error));
+                }
+                Err(error) => return Err(error),
             }
             done += entry.bytes();
             progress(done, total);
@@ -140,6 +168,15 @@ fn unwritten(name: &str) -> Error {
     Error::unavailable("export: a file cannot be written").with("file", name)
 }
 
+/// The profiles that are wanted of a segment, by dictionary.
+async fn select(
+    reader: &SegmentReader,
+    options: &ExportOptions,
+    scan: &mut ScanReport,
+) -> Result<Vec<DictionarySelection>> {
+    reader.select_from(&options.selector, &options.range, ReadFrom::Samples, scan).await
+}
+
 /// Gives the selected rows of a segment to `each`, and says of how many profiles they are.
 async fn segment(
     reader: &SegmentReader,
@@ -150,7 +187,7 @@ async fn segment(
     let series = reader.series().await?;
     let mut profiles = 0;
     let mut rows = Rows::new();
-    for selection in reader.select_from(&options.selector, &options.range, ReadFrom::Samples, &mut scan).await? {
+    for selection in select(reader, options, &mut scan).await? {
         let DictionarySelection { entry, profiles: selected, .. } = selection;
         let sealed = reader.load_dictionary(entry.dictionary_id, &mut scan).await?;
         for part in selected.chunks(PROFILES_AT_ONCE) {
