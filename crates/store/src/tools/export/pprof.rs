@@ -16,12 +16,11 @@ pub(super) struct Column {
     samples: ProfileSamples,
 }
 
-/// Gives every selected profile to `each` as a file: its id, how many samples it has, its bytes.
-pub(super) async fn segment(
-    reader: &SegmentReader,
-    options: &ExportOptions,
-    each: &mut (dyn FnMut(ProfileId, usize, &[u8]) -> Result<()> + Send),
-) -> Result<u64> {
+/// Takes a profile as a file: its id, how many samples it has, its bytes.
+pub(super) type TakeFile<'a> = dyn FnMut(ProfileId, usize, &[u8]) -> Result<()> + Send + 'a;
+
+/// Gives every selected profile to `each` as a file.
+pub(super) async fn segment(reader: &SegmentReader, options: &ExportOptions, each: &mut TakeFile<'_>) -> Result<u64> {
     let mut scan = ScanReport::default();
     let (series, mut profiles) = (reader.series().await?, 0);
     for selection in super::select(reader, options, &mut scan).await? {
