@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use flamestore_model::{Error, Result, Tenant};
 use flamestore_segment::{SegmentOptions, build_tables, seal};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::commit::{Change, Committer};
 use crate::head::HeadPart;
@@ -124,10 +125,31 @@ impl Publisher {
     }
 }
 
-/// Runs what takes long away from the threads that answer requests.
+/// Runs what takes long away from the threads that answer requests. On a runtime of one thread it is run in place: then
+/// nothing happens at a moment that only the machine decides, and a simulation can be repeated.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    if is_alone() {
+        return work();
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::internal("a task of the store did not end").because(error)),
     }
+}
+
+/// As [`blocking`], for work that makes requests in between.
+pub(crate) async fn blocking_on<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send,
+{
+    if is_alone() {
+        return Ok(work().await);
+    }
+    let runtime = Handle::current();
+    blocking(move || Ok(runtime.block_on(work()))).await
+}
+
+fn is_alone() -> bool {
+    Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread
 }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::read_ahead::{Blocks, ReadAheadSource};
 use crate::bucket::Bucket;
 use crate::commit::{Change, Committer};
-use crate::flush::blocking;
+use crate::flush::blocking_on;
 use crate::manifest::{Manifest, SegmentEntry, SegmentSource};
 use crate::upload::{NewSegment, Uploader};
 
@@ -114,9 +114,8 @@ impl Rewriter {
         rewrite: &Rewrite,
     ) -> std::result::Result<(Arc<Manifest>, RewriteReport), RewriteError> {
         let (this, task) = (self.clone(), rewrite.clone());
-        let runtime = tokio::runtime::Handle::current();
         // decoding and encoding take long, so they have a thread of their own; only requests go to the runtime's threads
-        let merged = blocking(move || Ok(runtime.block_on(this.merge_until_stopped(&task)))).await?;
+        let merged = blocking_on(move || async move { this.merge_until_stopped(&task).await }).await?;
         let (added, profiles_dropped) = merged.map_err(|failed| self.blame(rewrite, failed))?;
         let report = RewriteReport {
             segments_in: rewrite.inputs.len(),

@@ -147,6 +147,7 @@ async fn run(
 ) {
     loop {
         tokio::select! {
+            biased;
             Ok(()) = releases.changed() => {
                 let generation = *releases.borrow_and_update();
                 medium.release(generation).await;
