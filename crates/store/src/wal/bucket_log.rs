@@ -7,7 +7,8 @@
 //! Objects of a writer are numbered without a gap and created only if absent. A store that takes the writer over claims the
 //! epoch, then marks the next number. From then on the store that had it finds its next number taken, and nothing that it
 //! did not acknowledge before can be acknowledged any more; so what the new one lists is all there is. The object of the
-//! highest number is never deleted, so that numbers only rise.
+//! highest number is never deleted, so that numbers only rise; nor is a mark, so that the number stays taken: one or two
+//! objects of a header a start.
 //!
 //! Requests: a PUT a commit, a DELETE an object once it is published; at start a listing and a GET an object.
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flamestore_model::{Error, Result};
+use flamestore_model::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -92,11 +93,16 @@ impl BucketLog {
             uncertain: Vec::new(),
         };
         for _ in 0..MARK_ATTEMPTS_MAX {
-            let mut numbers = log.list().await?;
-            numbers.sort_unstable();
-            log.next = numbers.last().map_or(1, |last| last + 1);
-            log.old = numbers.into();
-            if log.put(&[], 0).await? {
+            let mut listed = log.list().await?;
+            listed.sort_unstable();
+            log.next = listed.last().map_or(1, |(last, _)| last + 1);
+            // marks hold nothing to replay, and stay
+            log.old = listed
+                .into_iter()
+                .filter(|(_, bytes)| *bytes > HEADER_BYTES as u64)
+                .map(|(number, _)| number)
+                .collect();
+            if log.put_mark().await? {
                 return Ok(log);
             }
         }
@@ -111,7 +117,12 @@ impl BucketLog {
     pub(crate) async fn replay(&mut self, published: Published) -> Result<Option<Vec<Bytes>>> {
         let Some(number) = self.old.pop_front() else { return Ok(None) };
         let path = self.key(number).to_string();
-        let bytes = self.bucket.read(&path).await?;
+        let bytes = match self.bucket.read(&path).await {
+            Ok(bytes) => bytes,
+            // the store that had the log deleted it since the listing: so its records were published before the epoch was claimed
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Vec::new())),
+            Err(error) => return Err(error),
+        };
         let mut object = Object { number, bytes: bytes.len() as u64, last_generation: 0, is_damaged: false };
         let mut payloads = Vec::new();
         match Part::read(&bytes) {
@@ -121,7 +132,7 @@ impl BucketLog {
                 let open = part.records.into_iter().filter(|(generation, _)| !published.holds(epoch, *generation));
                 payloads = open.map(|(_, payload)| payload).collect();
             }
-            Err(error) if error.kind() == flamestore_model::ErrorKind::Invalid => {
+            Err(error) if error.kind() == ErrorKind::Invalid => {
                 return Err(error.with("object", path));
             }
             Err(_) => object.is_damaged = true,
@@ -143,18 +154,27 @@ impl BucketLog {
         }
     }
 
-    async fn list(&self) -> Result<Vec<u64>> {
+    /// The objects of the log, by number, with their sizes.
+    async fn list(&self) -> Result<Vec<(u64, u64)>> {
         let folder = format!("{}/{}", ObjectKey::WALS, self.writer);
         let entries = self.bucket.list_folder(&folder).await?;
         let number = |path: &str| match path.parse() {
             Ok(ObjectKey::Wal { number, .. }) => Some(number),
             _ => None,
         };
-        Ok(entries.iter().filter_map(|entry| number(&entry.path)).collect())
+        Ok(entries.iter().filter_map(|entry| Some((number(&entry.path)?, entry.bytes))).collect())
     }
 
     fn key(&self, number: u64) -> ObjectKey {
         ObjectKey::Wal { writer: self.writer.clone(), number }
+    }
+
+    /// Creates a header without records under the next number; false when another store has taken it. It is never deleted:
+    /// a store that is asleep would find its next number free again, and acknowledge what nobody looks for.
+    async fn put_mark(&mut self) -> Result<bool> {
+        let marked = self.put(&[], 0).await?;
+        self.objects.retain(|object| object.bytes > HEADER_BYTES as u64);
+        Ok(marked)
     }
 
     /// Creates the next object; false when another store has taken its number.
@@ -167,6 +187,13 @@ impl BucketLog {
             let path = self.key(object.number).to_string();
             match self.bucket.create(&path, bytes.clone()).await {
                 Ok(Created::New) => {
+                    // an earlier try may have been taken over, published and deleted; then a mark stands behind it
+                    if !self.uncertain.is_empty() {
+                        let behind = self.exists(object.number + 1).await;
+                        if behind.inspect_err(|_| self.uncertain.push((header.nonce, object)))? {
+                            return Ok(false);
+                        }
+                    }
                     self.keep(object);
                     return Ok(true);
                 }
@@ -187,6 +214,10 @@ impl BucketLog {
                 None => return Ok(false),
             }
         }
+    }
+
+    async fn exists(&self, number: u64) -> Result<bool> {
+        Ok(self.bucket.size(&self.key(number).to_string()).await?.is_some())
     }
 
     async fn nonce(&self, path: &str) -> Result<u128> {
@@ -256,7 +287,7 @@ impl Medium for BucketLog {
             if self.objects.iter().all(|object| object.last_generation <= generation)
                 && self.objects.iter().any(|object| object.bytes > HEADER_BYTES as u64)
             {
-                match self.put(&[], 0).await {
+                match self.put_mark().await {
                     Ok(_) => self.release_now(generation).await,
                     Err(error) => tracing::warn!(%error, "the log is left with records that are published"),
                 }
