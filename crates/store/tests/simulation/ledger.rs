@@ -35,7 +35,7 @@ pub(crate) struct Profile {
 
 /// Clones are the same ledger.
 #[derive(Clone, Default)]
-pub(crate) struct Ledger(Arc<Mutex<Vec<Profile>>>);
+pub(crate) struct Ledger(Arc<Mutex<Vec<Profile>>>, Arc<Mutex<BTreeMap<&'static str, String>>>);
 
 const SERVICES: [&str; 3] = ["api", "web", "db"];
 
@@ -57,6 +57,20 @@ impl Ledger {
 
     pub(crate) fn owe(&self, number: usize, owed: Owed) {
         self.0.lock().unwrap()[number].owed = owed;
+    }
+
+    /// Profile `number` was acknowledged by `who`. With a log that outlives it, the process owes it that went on with the log.
+    pub(crate) fn acknowledged(&self, number: usize, writer: &'static str, who: &str, outlives: bool) {
+        let went_on = self.1.lock().unwrap().get(writer).cloned();
+        let owed_by = went_on.filter(|_| outlives).unwrap_or_else(|| who.to_owned());
+        self.owe(number, Owed::BySelf(owed_by));
+    }
+
+    /// `who` has opened `writer` and goes on with its log: it owes what those before it acknowledged.
+    pub(crate) fn takes_over(&self, writer: &'static str, who: &str) {
+        self.1.lock().unwrap().insert(writer, who.to_owned());
+        let earlier = |owed: &Owed| matches!(owed, Owed::BySelf(by) if by.trim_end_matches(char::is_numeric) == writer);
+        self.settle(&self.numbers(earlier), &Owed::BySelf(who.to_owned()));
     }
 
     /// What `who` acknowledged and did not publish.

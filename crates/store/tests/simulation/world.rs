@@ -54,9 +54,13 @@ struct State {
     entropy: Entropy,
     now: i64,
     sky: Sky,
+    /// Whether sleeps end only when nothing else can happen.
+    is_swift: bool,
     /// So many further requests are refused: a broken connection takes those after it along.
     broken: usize,
     queue: Vec<Entry>,
+    /// How often anything began to wait.
+    waits: u64,
     trace: Vec<String>,
 }
 
@@ -74,7 +78,16 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let entropy = Entropy::from_seed(u128::from(seed));
         let (queue, trace) = (Vec::new(), Vec::new());
-        Self(Arc::new(Mutex::new(State { entropy, now: DAY_START, sky: Sky::Fair, broken: 0, queue, trace })))
+        Self(Arc::new(Mutex::new(State {
+            entropy,
+            now: DAY_START,
+            sky: Sky::Fair,
+            is_swift: false,
+            broken: 0,
+            queue,
+            waits: 0,
+            trace,
+        })))
     }
 
     /// A number below `end`, from the seed.
@@ -100,6 +113,11 @@ impl World {
         (state.sky, state.broken) = (sky, 0);
     }
 
+    /// From now on requests take no time.
+    pub(crate) fn make_swift(&self) {
+        self.0.lock().unwrap().is_swift = true;
+    }
+
     /// Writes a line of the trace.
     pub(crate) fn note(&self, line: String) {
         self.0.lock().unwrap().trace.push(line);
@@ -116,9 +134,18 @@ impl World {
         let _ = told.await;
     }
 
-    /// Whether anything of `who` waits.
-    pub(crate) fn waits(&self, who: &str) -> bool {
-        self.0.lock().unwrap().queue.iter().any(|entry| entry.who == who)
+    /// Returns when nothing runs any more. All runs on this thread, so that is when nothing more begins to wait.
+    pub(crate) async fn settle(&self) {
+        let waits = || self.0.lock().unwrap().waits;
+        loop {
+            let before = waits();
+            for _ in 0..32 {
+                tokio::task::yield_now().await;
+            }
+            if waits() == before {
+                return;
+            }
+        }
     }
 
     /// Lets one thing happen; false when nothing waits.
@@ -127,7 +154,9 @@ impl World {
     }
 
     fn wait(&self, who: &str, line: String, waiting: Waiting) {
-        self.0.lock().unwrap().queue.push(Entry { who: who.to_owned(), line, waiting });
+        let mut state = self.0.lock().unwrap();
+        state.waits += 1;
+        state.queue.push(Entry { who: who.to_owned(), line, waiting });
     }
 }
 
@@ -143,7 +172,10 @@ impl State {
             Waiting::Request(..) | Waiting::Answer(_) => true,
         });
         let first_sleep = self.queue.iter().filter_map(Entry::until).min();
-        let may = |entry: &Entry| entry.until().is_none_or(|until| Some(until) == first_sleep);
+        let is_swift = self.is_swift && self.queue.iter().any(|entry| entry.until().is_none());
+        let may = |entry: &Entry| {
+            (entry.until().is_none() || !is_swift) && entry.until().is_none_or(|until| Some(until) == first_sleep)
+        };
         let choices: Vec<usize> = (0..self.queue.len()).filter(|at| may(&self.queue[*at])).collect();
         if choices.is_empty() {
             return false;

@@ -12,6 +12,7 @@ mod faults;
 mod flushing;
 mod limits;
 mod opening;
+mod outage;
 mod planning;
 mod repairing;
 mod support;
