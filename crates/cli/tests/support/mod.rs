@@ -83,7 +83,12 @@ impl Running {
 
     /// Starts a command that prints where it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = command(args).spawn().unwrap();
+        Self::start_command(command(args))
+    }
+
+    /// Starts a command that prints where it listens.
+    pub(crate) fn start_command(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         let mut running = Self { child: Some(child), address: String::new(), lines };
         let ready = running.line_with("listening on ");
