@@ -27,7 +27,7 @@ pub struct RollUpPolicy {
     pub month_grace: Duration,
     /// The level from which on segments of a day are settled.
     pub level_min: u32,
-    /// The least days that are worth a segment.
+    /// The least days that are worth a segment; at least 2, so that a segment of sums can be told by its times.
     pub days_min: usize,
     /// The most rows of sums of one month; 1 million take about 60 MB while they are rolled up.
     pub rows_max: u64,
@@ -81,7 +81,7 @@ fn plan_month(tenant: &Tenant, found: &Found<'_>, policy: &RollUpPolicy) -> Opti
     let settled = found.days.iter().filter(|(_, segments)| segments.iter().all(|segment| is_settled(segment, policy)));
     let mut covers: Vec<DayCover> = settled.map(|(day, segments)| cover(*day, segments)).collect();
     let rows: u64 = found.days.values().flatten().map(|segment| rows_of_days(segment)).sum();
-    if covers.len() < policy.days_min || rows > policy.rows_max {
+    if covers.len() < policy.days_min.max(2) || rows > policy.rows_max {
         covers.clear();
     }
     let is_there = match found.sums[..] {
