@@ -165,8 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn a_named_segment_gives_way_only_to_a_newer_one_that_holds_all_of_it() {
-        check("1+:ab 2+:cd 3:abcd", "1<[3] 2<[3] 3");
+    fn a_named_segment_gives_way_only_to_a_newer_one_that_holds_all_of_it_and_more() {
+        check("1+:ab 2+:cd 3:abcd", "1 2 3<[1, 2]");
+        check("1+:ab 2+:cd 3:abcde", "1<[3] 2<[3] 3");
         check("5+:ab 3:abcd", "3x[5]-2 5");
         check("1+:ab 2:bcde", "1 2x[1]-3");
         check("1+:abcd 2:ab", "1 2<[1]");
