@@ -3,7 +3,12 @@
 //! `FLAMESTORE_KILL_ROUNDS` says how many rounds each test plays (3). Rounds differ in after how many acknowledgements the
 //! server is killed; what it is doing then is up to the machine.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and tells its figures"
+)]
 
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod support;

@@ -82,6 +82,18 @@ impl RecentIds {
         }
     }
 
+    /// Profiles of `tenant` with these ids were published at `unix_nano`, before this store was opened. Whether there is room
+    /// for more.
+    pub(crate) fn remember(&self, tenant: &Tenant, published: Vec<ProfileId>, unix_nano: i64) -> bool {
+        let mut ids = self.ids.lock();
+        let known = ids.tenants.entry(tenant.clone()).or_default();
+        let new: Vec<ProfileId> =
+            published.into_iter().filter(|id| known.insert(*id, State::Stored).is_none()).collect();
+        ids.published_count += new.len();
+        ids.published.push_back(Published { unix_nano, tenant: tenant.clone(), ids: new });
+        ids.published_count < self.published_max
+    }
+
     /// A head of `tenant` with these ids was published at `now`; forgets what is older than the window.
     pub(crate) fn published(&self, tenant: &Tenant, published: Vec<ProfileId>, now: i64) {
         let mut ids = self.ids.lock();

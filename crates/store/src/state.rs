@@ -148,6 +148,15 @@ impl State {
         true
     }
 
+    /// All readable segments, in no order.
+    pub(crate) fn stored_segments(&self) -> Vec<Arc<StoredSegment>> {
+        self.segments
+            .iter()
+            .filter(|(id, _)| !self.damaged.contains_key(id))
+            .map(|(_, stored)| Arc::clone(stored))
+            .collect()
+    }
+
     /// The tenants that have something stored.
     pub(crate) fn tenants(&self) -> Vec<Tenant> {
         let stored =

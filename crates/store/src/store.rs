@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use flamestore_model::{Error, ErrorKind, ProfileId, Result, SegmentId, Tenant};
-use flamestore_segment::DictionaryCache;
+use flamestore_segment::{DictionaryCache, Table};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -229,6 +229,7 @@ impl Inner {
         let log = log.begin(&options, claimed.committer.epoch()).await?;
         let mut inner = Self::new(options, claimed.committer, cache);
         inner.install(claimed.manifest, None);
+        inner.remember_published().await;
         inner.wal = inner.replay(log, claimed.published).await?;
         Ok(inner)
     }
@@ -349,6 +350,29 @@ impl Inner {
             let part = self.open_part(tenant, now);
             if let Some(inside) = part.enter() {
                 return (part, inside);
+            }
+        }
+    }
+
+    /// Takes note of the ids that were published within the retry window, so that a push whose answer was lost to a crash
+    /// counts once when it is sent again. Newest segments first, up to `retry_ids_max` ids; one that cannot be read is left out.
+    async fn remember_published(&self) {
+        let since = self.options.clock.now_unix_nano().saturating_sub(nanos(self.options.retry_window));
+        let mut recent = self.state.read().stored_segments();
+        recent
+            .retain(|stored| stored.entry.created_unix_nano >= since && stored.entry.table(Table::Profiles).is_some());
+        recent.sort_by_key(|stored| std::cmp::Reverse(stored.entry.created_unix_nano));
+        for stored in recent {
+            let (segment, created) = (stored.entry.id, stored.entry.created_unix_nano);
+            let has_room = match stored.reader.profile_ids().await {
+                Ok(ids) => self.ids.remember(&stored.entry.tenant, ids, created),
+                Err(error) => {
+                    tracing::warn!(%error, %segment, "the ids of a segment's profiles are not known again");
+                    true
+                }
+            };
+            if !has_room {
+                return;
             }
         }
     }
@@ -602,6 +626,10 @@ impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         self.budget.release(self.bytes);
     }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn millis(unix_nano: i64) -> u64 {

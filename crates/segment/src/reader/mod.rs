@@ -227,6 +227,14 @@ impl SegmentReader {
         profiles::find(self, id, report).await
     }
 
+    /// The ids of all source profiles, in no order, each once for each of its sample types.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn profile_ids(&self) -> Result<Vec<ProfileId>> {
+        profiles::ids(self).await
+    }
+
     /// The dictionary, its call tree and its stacks; only its rows are read, unless it is in the cache.
     ///
     /// # Errors

@@ -113,6 +113,20 @@ pub(super) async fn find(reader: &SegmentReader, id: ProfileId, report: &mut Sca
     Ok(profiles)
 }
 
+pub(super) async fn ids(reader: &SegmentReader) -> Result<Vec<ProfileId>> {
+    let mut found = Vec::new();
+    let mut each = |batch: &RecordBatch| {
+        let ids = column::<FixedSizeBinaryArray>(Table::Profiles, batch, "profile_id")?;
+        for id in ids.iter().flatten() {
+            let id: [u8; 16] = id.try_into().map_err(|_| corrupt(Table::Profiles, "a profile id has not 16 bytes"))?;
+            found.push(ProfileId::from_bytes(id));
+        }
+        Ok(())
+    };
+    reader.scan_all(Table::Profiles, &["profile_id"], &mut each).await?;
+    Ok(found)
+}
+
 pub(super) async fn details(
     reader: &SegmentReader,
     profiles: &[ProfileRow],

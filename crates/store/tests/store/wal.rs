@@ -249,6 +249,21 @@ async fn a_request_sent_again_counts_once_also_after_a_crash() {
 }
 
 #[tokio::test]
+async fn a_request_whose_answer_was_lost_counts_once_although_it_is_published() {
+    for durability in DURABLE {
+        let mut world = World::new(durability, memory());
+        let store = world.open().await;
+        let id = world.push(&store).await.unwrap();
+        store.flush().await.unwrap();
+        let store = world.reopen(store, "published").await;
+        assert_eq!(store.push(numbered(1)).await.unwrap(), id);
+        assert_eq!(store.head_status().profiles, 0, "{durability}");
+        world.push(&store).await.unwrap();
+        world.reopen(store, "another one").await;
+    }
+}
+
+#[tokio::test]
 async fn a_folder_has_one_log_and_one_process() {
     let mut world = World::new(Durability::Wal, memory());
     let store = world.open().await;
