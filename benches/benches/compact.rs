@@ -108,7 +108,7 @@ fn samples(manifest: &Manifest) -> u64 {
 
 fn bytes(manifest: &Manifest, counts: impl Fn(Table) -> bool) -> f64 {
     let tables = manifest.segments.iter().flat_map(|entry| &entry.tables);
-    tables.filter(|table| counts(table.table)).map(|table| table.bytes as f64).sum()
+    tables.filter(|table| counts(table.table)).map(|table| table.bytes).sum::<u64>() as f64
 }
 
 /// The most memory this process ever had, as Linux tells it.
