@@ -25,6 +25,15 @@ pub(crate) struct Frozen {
     pub(crate) parts: Vec<Arc<HeadPart>>,
 }
 
+/// Which heads a manifest holds as segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Those of this writer's flushes up to this one.
+    Flushes(u64),
+    /// All, the open ones too: another store took the log over and published what it found.
+    All,
+}
+
 /// What a tenant has.
 #[derive(Debug)]
 struct TenantState {
@@ -112,15 +121,22 @@ impl State {
         self.frozen.front().map(|frozen| (frozen.flush, frozen.parts.clone()))
     }
 
-    /// Makes `manifest` the one in use, and drops the heads whose flush it holds (`flushes` of this writer's epoch are
-    /// in it). Returns the dropped heads. An older manifest than the one in use changes nothing.
-    pub(crate) fn install(&mut self, manifest: Arc<Manifest>, flushes: u64) -> Vec<Arc<HeadPart>> {
+    /// Makes `manifest` the one in use, and drops the heads that it holds as segments, which it returns. An older manifest
+    /// than the one in use changes nothing.
+    pub(crate) fn install(&mut self, manifest: Arc<Manifest>, held: Held) -> Vec<Arc<HeadPart>> {
         if manifest.version < self.manifest.version {
             return Vec::new();
         }
         let mut published = Vec::new();
-        while self.frozen.front().is_some_and(|frozen| frozen.flush <= flushes) {
+        let is_held = |frozen: &Frozen| match held {
+            Held::Flushes(flushes) => frozen.flush <= flushes,
+            Held::All => true,
+        };
+        while self.frozen.front().is_some_and(is_held) {
             published.extend(self.frozen.pop_front().into_iter().flat_map(|frozen| frozen.parts));
+        }
+        if held == Held::All {
+            published.extend(self.tenants.values_mut().filter_map(|tenant| tenant.open.take()));
         }
         let mut known = std::mem::take(&mut self.segments);
         for entry in &manifest.segments {

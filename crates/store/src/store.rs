@@ -20,7 +20,7 @@ use crate::head::HeadPart;
 use crate::ids::{RecentIds, Seen};
 use crate::probe::probe;
 use crate::push::Checked;
-use crate::state::State;
+use crate::state::{Held, State};
 use crate::upload::Uploader;
 use crate::wal::{Log, Published, Record, Replayed, Wal};
 use crate::{Access, Background, FlushReport, Manifest, PushProfile, Snapshot, StoreOptions, metric};
@@ -69,6 +69,8 @@ struct Inner {
     accepting: Gate,
     /// Absent when nothing is durable before its flush.
     wal: Option<Wal>,
+    /// Which log that is.
+    wal_id: u128,
     fenced: AtomicBool,
     flush_error: Mutex<Option<String>>,
     wake: Notify,
@@ -224,10 +226,11 @@ impl Inner {
         probe(&options.bucket, options.entropy.next_u128()).await?;
         let log = Log::open(&options).await?;
         let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
-        let writer = (options.writer.clone(), log.id());
+        let wal_id = log.id();
+        let writer = (options.writer.clone(), wal_id);
         let claimed = Committer::claim(options.bucket.clone(), newest, writer, clock, entropy).await?;
         let log = log.begin(&options, claimed.committer.epoch()).await?;
-        let mut inner = Self::new(options, claimed.committer, cache);
+        let mut inner = Self { wal_id, ..Self::new(options, claimed.committer, cache) };
         inner.install(claimed.manifest, None);
         inner.remember_published().await;
         inner.wal = inner.replay(log, claimed.published).await?;
@@ -253,6 +256,7 @@ impl Inner {
             flushing: tokio::sync::Mutex::new(Pending { flush: 0, uploaded: None }),
             accepting: Gate::default(),
             wal: None,
+            wal_id: Log::NO_WAL,
             fenced: AtomicBool::new(false),
             flush_error: Mutex::default(),
             wake: Notify::new(),
@@ -361,7 +365,7 @@ impl Inner {
         let mut recent = self.state.read().stored_segments();
         recent
             .retain(|stored| stored.entry.created_unix_nano >= since && stored.entry.table(Table::Profiles).is_some());
-        recent.sort_by_key(|stored| std::cmp::Reverse(stored.entry.created_unix_nano));
+        recent.sort_by_key(|stored| std::cmp::Reverse((stored.entry.created_unix_nano, stored.entry.id)));
         for stored in recent {
             let (segment, created) = (stored.entry.id, stored.entry.created_unix_nano);
             let has_room = match stored.reader.profile_ids().await {
@@ -466,18 +470,25 @@ impl Inner {
     /// Makes `manifest` the one in use and lets go of the heads it holds as segments.
     fn install(&self, manifest: Arc<Manifest>, pending: Option<&Pending>) {
         let committer = &self.publisher.committer;
-        let flushes = match committer.check(&manifest) {
-            Ok(()) => committer.flushes(&manifest),
+        let held = match committer.check(&manifest) {
+            Ok(()) => Held::Flushes(committer.flushes(&manifest)),
             Err(_) => {
                 self.fenced.store(true, Ordering::Relaxed);
-                pending.filter(|pending| pending.is_in(&manifest)).map_or(0, |pending| pending.flush)
+                let own = pending.filter(|pending| pending.is_in(&manifest)).map_or(0, |pending| pending.flush);
+                let state = manifest.writer_state(&self.options.writer);
+                let is_published = Published::by(&state, self.wal_id).holds(committer.epoch(), u64::MAX);
+                match self.wal.is_some() && is_published {
+                    true => Held::All,
+                    false => Held::Flushes(own),
+                }
             }
         };
         metrics::gauge!(metric::names::MANIFEST_VERSION)
             .set(gauge(usize::try_from(manifest.version).unwrap_or_default()));
         metrics::gauge!(metric::names::SEGMENTS).set(gauge(manifest.segments.len()));
-        let published = self.state.write().install(manifest, flushes);
-        if let Some(wal) = &self.wal {
+        let published = self.state.write().install(manifest, held);
+        // a log that was taken over is for its new owner to tidy
+        if let (Some(wal), Held::Flushes(flushes)) = (&self.wal, held) {
             wal.release(flushes);
         }
         let now = self.options.clock.now_unix_nano();

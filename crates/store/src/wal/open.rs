@@ -10,9 +10,6 @@ use super::file_log::{FileLog, Folder};
 use super::{Durability, Published, Wal, WalOptions};
 use crate::StoreOptions;
 
-/// The id of no log, so that flushes without one say nothing of the records of another.
-const NO_WAL: u128 = u128::MAX;
-
 /// The log of a store that is being opened.
 pub(crate) enum Log {
     /// Nothing is logged.
@@ -28,6 +25,9 @@ pub(crate) enum Log {
 }
 
 impl Log {
+    /// The id of no log, so that flushes without one say nothing of the records of another.
+    pub(crate) const NO_WAL: u128 = u128::MAX;
+
     /// What `options` ask for. A folder is held from here on.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Log {
         match self {
             Self::Folder(folder) => folder.id(),
             Self::Bucket | Self::Objects(_) => BucketLog::ID,
-            Self::None | Self::Files(_) => NO_WAL,
+            Self::None | Self::Files(_) => Self::NO_WAL,
         }
     }
 

@@ -16,6 +16,15 @@ impl Published {
         earlier.map_or_else(Self::default, |e| Self { epoch: e.epoch, generation: e.flushes })
     }
 
+    /// What `state`, in which flushes may have been committed since the claim, says of the log `wal`.
+    pub(crate) fn by(state: &WriterState, wal: u128) -> Self {
+        // the first flush of an epoch publishes all that its log had from before
+        match state.wal == wal && state.flushes > 0 {
+            true => Self { epoch: state.epoch, generation: state.flushes },
+            false => Self::of(state, wal),
+        }
+    }
+
     /// Whether a record of `generation`, written in `epoch`, is in a segment.
     pub(crate) fn holds(&self, epoch: u64, generation: u64) -> bool {
         epoch < self.epoch || (epoch == self.epoch && generation <= self.generation)

@@ -325,6 +325,20 @@ async fn a_store_that_was_taken_over_acknowledges_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_taken_over_shows_each_profile_once() {
+    let mut world = World::new(Durability::Bucket, memory());
+    let old = world.open().await;
+    world.push(&old).await.unwrap();
+    let new = world.open().await;
+    old.refresh().await.unwrap();
+    world.audit(&old, "taken over, not published").await;
+    new.flush().await.unwrap();
+    old.refresh().await.unwrap();
+    world.audit(&old, "published by the other").await;
+    assert_eq!(old.head_status().profiles, 0);
+}
+
+#[tokio::test]
 async fn a_put_whose_answer_was_lost_is_recognised() {
     let objects = Faulty::new();
     let mut world = World::new(Durability::Bucket, bucket(Arc::clone(&objects) as _));
