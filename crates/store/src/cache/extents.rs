@@ -12,8 +12,8 @@ use std::ops::{Range, RangeInclusive};
 
 /// The bytes of a block.
 ///
-/// Measured on an hour of 200 services (`benches/benches/cache.rs`): smaller blocks save few bytes since what a query
-/// reads lies together, larger ones make a cold query of one service read several times as much.
+/// About eight pages of `samples`: what a query of one service reads lies together. `benches/benches/cache.rs` measures
+/// what a cold query reads.
 pub(super) const BLOCK_BYTES: u64 = 64 << 10;
 
 /// Missing extents with at most so many bytes between them are fetched by one request: about what a store sends in the
