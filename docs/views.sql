@@ -32,26 +32,6 @@ CREATE OR REPLACE VIEW strings AS FROM segment_table('strings');
 CREATE OR REPLACE VIEW label_sets AS FROM segment_table('label_sets');
 CREATE OR REPLACE VIEW dictionaries AS FROM segment_table('dictionaries');
 
--- Roll-ups are made when segments of an hour or a day are: where there are none yet, leave these out. Segments of months
--- repeat the days of others: to add days up, name the segments that have profiles in the variable `segments`.
-CREATE OR REPLACE VIEW windows AS FROM segment_table('windows');
-CREATE OR REPLACE VIEW rollups_1h AS FROM segment_table('rollups_1h');
-CREATE OR REPLACE VIEW rollups_1d AS FROM segment_table('rollups_1d');
-
--- A row per series, hour and stack: the sum of the hour, and of instant values the last, the largest and the average one.
-CREATE OR REPLACE VIEW hours AS
-  SELECT u.segment, r.service_name, r.profile_type, r.labels, u.time_unix_nano, u.stack_id, u.value * w.unit AS value,
-         u.last * w.unit AS last, u.max * w.unit AS max, u.value * w.unit / w.profile_count AS average
-  FROM rollups_1h u
-  JOIN windows w ON w.segment = u.segment AND w.window_id = u.window_id
-  JOIN series r ON r.segment = u.segment AND r.series_id = u.series_id;
-CREATE OR REPLACE VIEW days AS
-  SELECT u.segment, r.service_name, r.profile_type, r.labels, u.time_unix_nano, u.stack_id, u.value * w.unit AS value,
-         u.last * w.unit AS last, u.max * w.unit AS max, u.value * w.unit / w.profile_count AS average
-  FROM rollups_1d u
-  JOIN windows w ON w.segment = u.segment AND w.window_id = u.window_id
-  JOIN series r ON r.segment = u.segment AND r.series_id = u.series_id;
-
 -- A row per line of a location: what a profiler shows as a frame. Outermost line of a location: the highest line_index.
 CREATE OR REPLACE VIEW frames AS
   SELECT l.segment, l.location_id, l.line_index, l.line, l."column", f.function_id,
