@@ -325,8 +325,7 @@ impl Inner {
 
     /// A profile is in a head, which grew by `bytes`.
     fn appended(&self, push: &Checked, bytes: usize) {
-        let wal_wants = self.wal.as_ref().is_some_and(Wal::wants_flush);
-        if wal_wants || self.budget.used.load(Ordering::Relaxed) >= self.options.flush_bytes {
+        if self.is_full() {
             self.wake.notify_one();
         }
         metrics::counter!(metric::names::INGESTED_PROFILES).increment(1);
@@ -546,7 +545,7 @@ impl Inner {
     /// How long until a flush is due; zero if it is.
     fn due_in(&self) -> Duration {
         let state = self.state.read();
-        let full = self.budget.used.load(Ordering::Relaxed) >= self.options.flush_bytes;
+        let full = self.is_full();
         let Some(oldest) = state.open_parts().map(|part| part.opened_unix_nano).min() else {
             return if state.next_flush().is_some() { Duration::ZERO } else { self.options.flush_interval };
         };
@@ -555,6 +554,12 @@ impl Inner {
         }
         let age = self.options.clock.now_unix_nano().saturating_sub(oldest);
         self.options.flush_interval.saturating_sub(Duration::from_nanos(u64::try_from(age).unwrap_or_default()))
+    }
+
+    /// Whether so much is not published that a flush should not wait for its time.
+    fn is_full(&self) -> bool {
+        let wal_wants = self.wal.as_ref().is_some_and(Wal::wants_flush);
+        wal_wants || self.budget.used.load(Ordering::Relaxed) >= self.options.flush_bytes
     }
 
     fn retry_delay(&self, failures: u32) -> Duration {

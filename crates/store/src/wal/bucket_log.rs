@@ -12,14 +12,15 @@
 //!
 //! Requests: a PUT a commit, a DELETE an object once it is published; at start a listing and a GET an object.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flamestore_model::{Error, ErrorKind, Result};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 
 use super::parts::{HEADER_BYTES, Part, PartHeader, write_record};
 use super::{Entry, Medium, Published};
@@ -29,6 +30,10 @@ use crate::{Clock, Entropy, metric};
 
 /// How often a take-over is tried while the other store goes on writing.
 const MARK_ATTEMPTS_MAX: u32 = 1000;
+/// Objects that are deleted before the next commit has its turn.
+const DELETES_MAX: usize = 64;
+/// Deletes under way at one time.
+const DELETES_AT_ONCE: usize = 16;
 
 /// The log of one writer in a bucket.
 pub(crate) struct BucketLog {
@@ -231,16 +236,27 @@ impl BucketLog {
         self.objects.push(object);
     }
 
-    async fn release_now(&mut self, generation: u64) {
+    /// Deletes published objects, a bounded number of them; whether there are more.
+    async fn release_some(&mut self, generation: u64) -> bool {
         let newest = self.next - 1;
-        let (gone, kept): (Vec<Object>, Vec<Object>) = std::mem::take(&mut self.objects)
-            .into_iter()
-            .partition(|object| object.last_generation <= generation && object.number != newest && !object.is_damaged);
-        self.objects = kept;
-        for object in gone {
-            if let Err(error) = self.bucket.delete(&self.key(object.number).to_string()).await {
+        let is_over =
+            |object: &&Object| object.last_generation <= generation && object.number != newest && !object.is_damaged;
+        let over: Vec<u64> =
+            self.objects.iter().filter(is_over).take(DELETES_MAX).map(|object| object.number).collect();
+        let deletes: Vec<_> = over.iter().map(|number| self.delete(*number)).collect();
+        let gone: BTreeSet<u64> =
+            stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).filter_map(ready).collect().await;
+        self.objects.retain(|object| !gone.contains(&object.number));
+        gone.len() == DELETES_MAX
+    }
+
+    /// Deletes an object; its number if it is gone.
+    async fn delete(&self, number: u64) -> Option<u64> {
+        match self.bucket.delete(&self.key(number).to_string()).await {
+            Ok(()) => Some(number),
+            Err(error) => {
                 tracing::warn!(%error, "an object of the log that is published stays behind for now");
-                self.objects.push(object);
+                None
             }
         }
     }
@@ -254,7 +270,7 @@ impl Medium for BucketLog {
         let wait = self.put_interval.saturating_sub(since);
         self.last_put_unix_nano = Some(now.saturating_add(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX)));
         match wait.is_zero() {
-            true => std::future::ready(()).boxed(),
+            true => ready(()).boxed(),
             false => self.clock.sleep(wait),
         }
     }
@@ -276,19 +292,19 @@ impl Medium for BucketLog {
         .boxed()
     }
 
-    fn release(&mut self, generation: u64) -> BoxFuture<'_, ()> {
-        self.release_now(generation).boxed()
+    fn release(&mut self, generation: u64) -> BoxFuture<'_, bool> {
+        self.release_some(generation).boxed()
     }
 
     fn close(&mut self, generation: u64) -> BoxFuture<'_, ()> {
         async move {
-            self.release_now(generation).await;
+            while self.release_some(generation).await {}
             // only the newest object may be left, and it is deleted once there is a newer one
             if self.objects.iter().all(|object| object.last_generation <= generation)
                 && self.objects.iter().any(|object| object.bytes > HEADER_BYTES as u64)
             {
                 match self.put_mark().await {
-                    Ok(_) => self.release_now(generation).await,
+                    Ok(_) => while self.release_some(generation).await {},
                     Err(error) => tracing::warn!(%error, "the log is left with records that are published"),
                 }
             }
@@ -296,7 +312,8 @@ impl Medium for BucketLog {
         .boxed()
     }
 
-    fn bytes(&self) -> u64 {
-        self.objects.iter().map(|object| object.bytes).sum()
+    fn bytes(&self, generation: u64) -> u64 {
+        let open = self.objects.iter().filter(|object| object.last_generation > generation);
+        open.map(|object| object.bytes).sum()
     }
 }

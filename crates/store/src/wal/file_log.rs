@@ -179,19 +179,21 @@ impl Medium for FileLog {
         async move { self.run(move |inner| inner.commit(&entries)).await? }.boxed()
     }
 
-    fn release(&mut self, generation: u64) -> BoxFuture<'_, ()> {
+    fn release(&mut self, generation: u64) -> BoxFuture<'_, bool> {
         async move {
             if let Err(error) = self.run(move |inner| inner.release(generation)).await {
                 tracing::error!(%error, "the log cannot be released");
             }
+            false
         }
         .boxed()
     }
 
-    fn bytes(&self) -> u64 {
+    fn bytes(&self, generation: u64) -> u64 {
         let of = |inner: &Inner| {
-            let current = inner.current.as_ref().map_or(0, |current| current.bytes);
-            inner.closed.iter().map(|closed| closed.bytes).sum::<u64>() + current
+            let closed = inner.closed.iter().map(|closed| (closed.last_generation, closed.bytes));
+            let current = inner.current.iter().map(|current| (current.last_generation, current.bytes));
+            closed.chain(current).filter(|(last, _)| *last > generation).map(|(_, bytes)| bytes).sum()
         };
         self.0.as_ref().map_or(0, of)
     }

@@ -61,7 +61,7 @@ impl Wal {
         let (queue, records) = mpsc::channel(QUEUE_RECORDS_MAX);
         let (released, releases) = watch::channel(0);
         let room_max = kib(options.queue_bytes_max).max(1);
-        let kept = AtomicU64::new(medium.bytes());
+        let kept = AtomicU64::new(medium.bytes(0));
         let waiting = AtomicU64::new(0);
         let bytes = Arc::new(Shared { is_closing: AtomicBool::new(false), max: options.bytes_max, kept, waiting });
         let task = tokio::spawn(run(medium, records, releases, Arc::clone(&bytes)));
@@ -145,37 +145,49 @@ async fn run(
     mut releases: watch::Receiver<u64>,
     bytes: Arc<Shared>,
 ) {
+    let (mut generation, mut is_behind) = (0, false);
     loop {
         tokio::select! {
             biased;
             Ok(()) = releases.changed() => {
-                let generation = *releases.borrow_and_update();
-                medium.release(generation).await;
+                (generation, is_behind) = (*releases.borrow_and_update(), true);
+                // what is published makes room at once, whether or not it is deleted yet
+                keep(medium.as_ref(), generation, &bytes);
             }
             first = records.recv() => match first {
                 Some(first) => {
                     medium.ready().await;
-                    commit(medium.as_mut(), first, &mut records, &bytes).await;
+                    commit(medium.as_mut(), first, &mut records, (generation, &bytes)).await;
                 }
                 None => break,
             },
+            () = std::future::ready(()), if is_behind => {}
         }
-        keep(medium.as_ref(), &bytes);
+        if is_behind {
+            is_behind = medium.release(generation).await;
+        }
     }
     if bytes.is_closing.load(Ordering::Relaxed) {
-        let generation = *releases.borrow();
+        generation = *releases.borrow();
         medium.close(generation).await;
-        keep(medium.as_ref(), &bytes);
+        keep(medium.as_ref(), generation, &bytes);
     }
 }
 
-fn keep(medium: &dyn Medium, bytes: &Shared) {
-    bytes.kept.store(medium.bytes(), Ordering::Relaxed);
-    metrics::gauge!(metric::names::WAL_BYTES).set(medium.bytes() as f64);
+/// Takes note of the bytes that are not published, where generations up to `generation` are.
+fn keep(medium: &dyn Medium, generation: u64, bytes: &Shared) {
+    let kept = medium.bytes(generation);
+    bytes.kept.store(kept, Ordering::Relaxed);
+    metrics::gauge!(metric::names::WAL_BYTES).set(kept as f64);
 }
 
 /// Commits `first` and what else waits.
-async fn commit(medium: &mut dyn Medium, first: Waiting, records: &mut mpsc::Receiver<Waiting>, bytes: &Shared) {
+async fn commit(
+    medium: &mut dyn Medium,
+    first: Waiting,
+    records: &mut mpsc::Receiver<Waiting>,
+    (generation, bytes): (u64, &Shared),
+) {
     let mut size = first.entry.payload.len();
     let (mut entries, mut waiting) = (vec![first.entry], vec![(first.done, first._room, first._counted)]);
     while size < COMMIT_BYTES_MAX
@@ -188,7 +200,7 @@ async fn commit(medium: &mut dyn Medium, first: Waiting, records: &mut mpsc::Rec
     let started = Instant::now();
     let count = entries.len() as u64;
     let committed = medium.commit(entries).await;
-    keep(medium, bytes);
+    keep(medium, generation, bytes);
     metrics::histogram!(metric::names::WAL_COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
     match &committed {
         Ok(()) => {

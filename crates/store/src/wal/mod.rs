@@ -59,15 +59,15 @@ pub(crate) trait Medium: Send {
     /// Makes all `entries` durable, in order. After an error some of them may be durable.
     fn commit(&mut self, entries: Vec<Entry>) -> BoxFuture<'_, Result<()>>;
 
-    /// Deletes the parts whose records are all of generations up to `generation`. What cannot be deleted now is tried
-    /// again at the next call.
-    fn release(&mut self, generation: u64) -> BoxFuture<'_, ()>;
+    /// Deletes parts whose records are all of generations up to `generation`, as many as commits may wait for; whether
+    /// there are more. What cannot be deleted now is tried again at the next call.
+    fn release(&mut self, generation: u64) -> BoxFuture<'_, bool>;
 
     /// Leaves the log so that it is seen to hold nothing, if all its records are of generations up to `generation`.
     fn close(&mut self, generation: u64) -> BoxFuture<'_, ()> {
-        self.release(generation)
+        async move { while self.release(generation).await {} }.boxed()
     }
 
-    /// The bytes of all parts that are left.
-    fn bytes(&self) -> u64;
+    /// The bytes of the parts that have records of generations after `generation`.
+    fn bytes(&self, generation: u64) -> u64;
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use flamestore_formats::encode_pprof;
 use flamestore_model::{ErrorKind, ProfileId, Result};
-use flamestore_store::{Bucket, Durability, ProfileFormat, PushProfile, Store, StoreOptions, WalFiles};
+use flamestore_store::{Background, Bucket, Durability, ProfileFormat, PushProfile, Store, StoreOptions, WalFiles};
 use flamestore_testkit::profile;
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 
 use crate::faults::{Faulty, PutFault};
 use crate::support::{DAY_START, SECOND, bucket, memory, merged_all, options, push_of};
@@ -380,6 +383,52 @@ async fn a_full_log_refuses_with_a_delay_until_it_is_published() {
         }
         world.audit(&store, "published").await;
     }
+}
+
+#[tokio::test]
+async fn a_log_that_is_half_full_is_published_before_its_time() {
+    for durability in DURABLE {
+        let mut world = World::new(durability, memory());
+        let mut options = world.options();
+        // the clock stands still, and the head is far from full
+        options.background = Background::Run;
+        options.wal.bytes_max = 1500;
+        let store = Store::open(options).await.unwrap();
+        let mut refused = 0;
+        while world.acknowledged.len() < 20 {
+            if world.push(&store).await.is_err() {
+                refused += 1;
+                assert!(refused < 100_000, "{durability}: full for ever");
+                tokio::task::yield_now().await;
+            }
+        }
+        world.audit(&store, "published by itself").await;
+        assert!(store.manifest().segments.len() > 1, "{durability}: nothing was flushed");
+    }
+}
+
+#[tokio::test]
+async fn many_published_objects_are_deleted_while_pushes_go_on() {
+    let objects = Arc::new(InMemory::new());
+    let mut world = World::new(Durability::Bucket, bucket(Arc::clone(&objects) as _));
+    let store = world.open().await;
+    for _ in 0..150 {
+        world.push(&store).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    let left = async || {
+        let listed = objects.list(Some(&"wal".into())).try_collect::<Vec<_>>().await.unwrap();
+        listed.into_iter().filter(|object| object.size > 56).count()
+    };
+    let mut rounds = 0;
+    while left().await > 1 {
+        rounds += 1;
+        assert!(rounds < 100, "published objects stay");
+        world.push(&store).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    world.audit(&store, "deleted").await;
+    world.reopen(store, "reopened").await;
 }
 
 #[tokio::test]
