@@ -18,13 +18,17 @@ CREATE OR REPLACE MACRO segment_table(name) AS TABLE
   FROM read_parquet(getvariable('tenant') || '/' || name || '/*/*.parquet', filename = true, hive_partitioning = true)
   WHERE getvariable('segments') IS NULL OR list_contains(getvariable('segments'), parse_filename(filename, true));
 
+-- As stored: the stack of a row and its value need the row's profile, as in the view `observations`.
 CREATE OR REPLACE VIEW samples AS FROM segment_table('samples');
 CREATE OR REPLACE VIEW profiles AS FROM segment_table('profiles');
 CREATE OR REPLACE VIEW series AS FROM segment_table('series');
 CREATE OR REPLACE VIEW stacks AS FROM segment_table('stacks');
+-- The caller of a call site is the last row before it that lies one level higher.
 CREATE OR REPLACE VIEW call_sites AS
-  SELECT *, CASE WHEN parent_distance > 0 THEN call_site_id - parent_distance END AS parent_id
-  FROM segment_table('call_sites');
+  SELECT c.*, p.call_site_id AS parent_id
+  FROM segment_table('call_sites') c
+  ASOF LEFT JOIN segment_table('call_sites') p
+    ON p.segment = c.segment AND p.depth + 1 = c.depth AND p.call_site_id < c.call_site_id;
 CREATE OR REPLACE VIEW locations AS FROM segment_table('locations');
 CREATE OR REPLACE VIEW functions AS FROM segment_table('functions');
 CREATE OR REPLACE VIEW mappings AS FROM segment_table('mappings');
@@ -68,8 +72,8 @@ CREATE OR REPLACE VIEW stack_text AS
 
 -- A row per observation: whose it is, when, and its value in the units of its profile type.
 CREATE OR REPLACE VIEW observations AS
-  SELECT s.segment, r.service_name, r.profile_type, r.labels, p.profile_id, s.time_unix_nano, s.stack_id,
-         s.value * p.unit AS value
+  SELECT s.segment, r.service_name, r.profile_type, r.labels, p.profile_id, s.time_unix_nano,
+         s.stack_key - p.stack_base AS stack_id, s.value * p.unit AS value
   FROM samples s
   JOIN profiles p ON p.segment = s.segment AND p.profile = s.profile
   JOIN series r ON r.segment = s.segment AND r.series_id = s.series_id;

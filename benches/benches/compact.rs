@@ -1,12 +1,13 @@
 //! Does merging segments stay within the memory it is given, how fast is it, and how small does it make them?
 //!
-//! A first process pushes a fleet and flushes every five minutes of profiles into a folder. A second one, which never saw
-//! the data, merges all of it as one merge and says how much memory it took as a whole.
+//! A first process pushes a fleet and flushes every five minutes of profiles (or every `FLAMESTORE_BENCH_FLUSH_SCRAPES` profiles
+//! of a service) into a folder. A second one, which never saw the data, merges all of it as one merge and says how much memory
+//! it took as a whole.
 
 use std::process::Command;
 use std::time::Instant;
 
-use flamestore_benches::{Goal, Report, fleet, process_cpu};
+use flamestore_benches::{Goal, Report, fleet, process_cpu, size};
 use flamestore_model::Tenant;
 use flamestore_segment::Table;
 use flamestore_store::{
@@ -19,8 +20,9 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const MEMORY_BYTES_MAX: usize = 512 << 20;
 /// The folder of the second process; a folder that the first one leaves behind for another run.
 const FOLDER: &str = "FLAMESTORE_BENCH_COMPACT_FOLDER";
-/// Profiles of a service in one flush: five minutes.
-const FLUSH_SCRAPES: usize = 20;
+/// Profiles of a service in one flush.
+const FLUSH_SCRAPES: &str = "FLAMESTORE_BENCH_FLUSH_SCRAPES";
+const FIVE_MINUTES: usize = 20;
 
 fn main() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -44,12 +46,13 @@ async fn fill(folder: &str) -> Outcome<()> {
     options.head_bytes_max = 4 << 30;
     let store = Store::open(options).await?;
     let fleet = fleet();
+    let flush_scrapes = size(FLUSH_SCRAPES, FIVE_MINUTES);
     let services: Vec<_> = fleet.services().collect();
     let mut runs: Vec<_> = services.iter().map(|service| service.run()).collect();
     loop {
         let mut pushed = 0;
         for (service, run) in services.iter().zip(&mut runs) {
-            for scrape in run.take(FLUSH_SCRAPES) {
+            for scrape in run.take(flush_scrapes) {
                 let batch = service.batch(&scrape);
                 let (tenant, labels) = (Tenant::default(), service.labels());
                 store

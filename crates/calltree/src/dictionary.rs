@@ -107,6 +107,16 @@ impl CallTree {
         self.parent.is_empty()
     }
 
+    /// How far below the root each node lies.
+    pub fn depths(&self) -> Vec<u32> {
+        let mut depths: Vec<u32> = Vec::with_capacity(self.parent.len());
+        for parent in &self.parent {
+            // The root is its own parent, and not there yet.
+            depths.push(depths.get(*parent as usize).map_or(0, |depth| depth + 1));
+        }
+        depths
+    }
+
     /// The number of nodes in each node's subtree, itself included: its subtree is the nodes `id..id + size`.
     pub fn sizes(&self) -> Vec<u32> {
         let mut sizes = vec![1; self.len()];

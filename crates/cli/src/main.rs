@@ -32,7 +32,8 @@ use clap::Parser;
 
 use crate::args::Cli;
 
-/// Gives freed memory back and takes it again without the kernel clearing each page anew.
+/// Gives freed memory back and takes it again without the kernel clearing each page anew. Built without huge pages: with
+/// them a process holds up to twice what its limits count.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

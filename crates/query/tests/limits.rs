@@ -3,16 +3,25 @@
 
 mod common;
 
+use std::fmt::Write;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{FieldRef, Int64Type};
+use bytes::Bytes;
 use common::{CPU, SECOND, START, World, limits, query, text};
 use expect_test::{Expect, expect};
 use flamestore_model::{ErrorKind, Labels, ProfileId, Tenant, TimeRange};
 use flamestore_query::Engine;
 use flamestore_segment::Table;
+use flamestore_store::{Bucket, Entropy, ManualClock, RepairOptions, repair};
 use flamestore_testkit::Fixture;
 use futures::TryStreamExt;
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::file::properties::WriterProperties;
 
 /// Three segments of one profile each.
 async fn three_segments() -> World {
@@ -194,7 +203,7 @@ async fn sql_walks_from_samples_to_names_in_segments_and_heads() {
     let walk = "SELECT x.service_name, CAST(n.bytes AS STRING) AS leaf, s.value * p.unit AS value FROM samples s \
                 JOIN profiles p ON p.segment = s.segment AND p.profile = s.profile \
                 JOIN series x ON x.segment = s.segment AND x.series_id = s.series_id \
-                JOIN stacks k ON k.segment = s.segment AND k.stack_id = s.stack_id \
+                JOIN stacks k ON k.segment = s.segment AND k.stack_id = s.stack_key - p.stack_base \
                 JOIN call_sites c ON c.segment = s.segment AND c.call_site_id = k.call_site_id \
                 JOIN locations l ON l.segment = s.segment AND l.location_id = c.location_id AND l.line_index = 0 \
                 JOIN functions f ON f.segment = s.segment AND f.function_id = l.function_id \
@@ -281,4 +290,58 @@ async fn an_explained_merge_says_what_was_skipped() {
     ] {
         assert!(text.contains(expected), "no {expected:?} in\n{text}");
     }
+}
+
+/// The table with all its times moved into 1970.
+fn a_second_later(table: Bytes) -> Vec<u8> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(table).unwrap();
+    let keys = reader.metadata().file_metadata().key_value_metadata().cloned();
+    let schema = Arc::clone(reader.schema());
+    let properties = WriterProperties::builder().set_key_value_metadata(keys).build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options).unwrap();
+    for batch in reader.build().unwrap() {
+        let batch = batch.unwrap();
+        let moved = |(field, column): (&FieldRef, &ArrayRef)| match field.name().starts_with("time_unix_nano") {
+            true => {
+                Arc::new(column.as_primitive::<Int64Type>().unary::<_, Int64Type>(|time| time + SECOND)) as ArrayRef
+            }
+            false => Arc::clone(column),
+        };
+        let columns = schema.fields().iter().zip(batch.columns()).map(moved).collect();
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sql_joins_stacks_in_segments_of_every_format() {
+    let mut world = World::new().await;
+    for version in 1..=3 {
+        for table in Table::ALL.into_iter().filter(|table| !Table::ROLLUPS.contains(table)) {
+            let frozen = format!("{}/../segment/fixtures/v{version}/{table}.parquet", env!("CARGO_MANIFEST_DIR"));
+            let bytes = a_second_later(std::fs::read(frozen).unwrap().into());
+            let path = format!("v{version}/{table}/day=1970-01-01/{version:032x}.parquet");
+            world.objects.put(&path.into(), PutPayload::from(bytes)).await.unwrap();
+        }
+    }
+    let bucket = Bucket::new(Arc::clone(&world.objects) as Arc<dyn ObjectStore>, "", "memory:");
+    let clock = Arc::new(ManualClock::new(START));
+    let options = RepairOptions { rebuild: true, dry_run: false, clock, entropy: Arc::new(Entropy::from_seed(1)) };
+    let report = repair(&bucket, &options, &|_, _| {}).await.unwrap();
+    assert!(report.committed.is_some(), "{report:?}");
+    world.reopen().await;
+    let joined = "SELECT p.profile, max(p.total) = sum(s.value * p.unit) AS is_total, count(k.stack_id) AS stacks, \
+                  count(c.call_site_id) AS leaves, count(c.depth) AS depths FROM profiles p \
+                  JOIN samples s ON s.segment = p.segment AND s.profile = p.profile \
+                  LEFT JOIN stacks k ON k.segment = s.segment AND k.stack_id = s.stack_key - p.stack_base \
+                  LEFT JOIN call_sites c ON c.segment = k.segment AND c.call_site_id = k.call_site_id \
+                  WHERE s.stack_key >= 0 GROUP BY 1 ORDER BY 1";
+    let mut text = String::new();
+    for version in 1..=3 {
+        let tenant = Tenant::new(format!("v{version}")).unwrap();
+        let batches: Vec<_> = world.engine.sql(&tenant, joined).await.unwrap().batches.try_collect().await.unwrap();
+        writeln!(text, "{}", datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap()).unwrap();
+    }
+    expect![[r#""#]].assert_eq(&text);
 }

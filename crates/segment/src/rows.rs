@@ -133,6 +133,8 @@ pub struct ProfileRow {
     pub row_start: u64,
     /// How many rows it has there.
     pub row_count: u32,
+    /// What their stack keys are above the stack ids; between -2³² and 2³².
+    pub stack_base: i64,
 }
 
 impl ProfileRow {

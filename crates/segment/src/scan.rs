@@ -58,8 +58,8 @@ impl TableFile {
         let parsed = parsed.map_err(|_| corrupt(table, "the footer cannot be read"))?;
         let parsed = parsed.map_err(|wrong| fetch_error(table, wrong))?;
         let metadata = guard(table, || ArrowReaderMetadata::try_new(parsed, options))?;
-        check_version(table, metadata.metadata())?;
-        check_schema(table, &metadata)?;
+        let version = check_version(table, metadata.metadata())?;
+        check_schema(table, version, &metadata)?;
         let rows = check_rows(table, metadata.metadata())?;
         Ok(Self { table, metadata, rows })
     }
@@ -386,13 +386,13 @@ fn format_version(metadata: &ParquetMetaData) -> Option<u32> {
     stated(metadata, FORMAT_VERSION_KEY).parse().ok()
 }
 
-fn check_version(table: Table, metadata: &ParquetMetaData) -> Result<()> {
+fn check_version(table: Table, metadata: &ParquetMetaData) -> Result<u32> {
     let found = stated(metadata, TABLE_KEY);
     if found != table.as_str() {
         return Err(corrupt(table, "the file is of another table").with("found", format!("{found:?}")));
     }
     match format_version(metadata) {
-        Some(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(()),
+        Some(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(version),
         Some(version) => Err(corrupt(table, "the table is of a format version this reader does not know")
             .with("expected", format!("1..={FORMAT_VERSION}"))
             .with("found", version)),
@@ -400,8 +400,8 @@ fn check_version(table: Table, metadata: &ParquetMetaData) -> Result<()> {
     }
 }
 
-fn check_schema(table: Table, metadata: &ArrowReaderMetadata) -> Result<()> {
-    for column in table.columns() {
+fn check_schema(table: Table, version: u32, metadata: &ArrowReaderMetadata) -> Result<()> {
+    for column in table.columns_of(version) {
         let found = metadata.schema().field_with_name(column.name).ok();
         let fits = match found {
             Some(field) => {

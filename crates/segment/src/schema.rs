@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! samples ──▶ profiles ──▶ series ──▶ dictionaries ◀── postings (label → series)
-//!    │ stack_id                            │ row ranges, one dictionary a service
+//!    │ stack_key                           │ row ranges, one dictionary a service
 //!    ▼                                     ▼
 //! stacks ─▶ call_sites ─▶ locations ─▶ functions ─▶ strings ◀─ label_sets, mappings
 //!    ▲ stack_id
@@ -19,7 +19,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use parquet::basic::Encoding;
 
 /// The version of the tables this crate writes. Readers refuse a higher one; columns may be added without raising it.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The key of the version in the Parquet metadata of every table.
 pub const FORMAT_VERSION_KEY: &str = "flamestore.format_version";
@@ -117,14 +117,19 @@ const fn opt(name: &'static str, ty: ColumnType, encoding: ColumnEncoding) -> Co
 mod columns {
     use super::{Column, ColumnEncoding as E, ColumnType as T, col, opt};
 
-    pub(super) const SAMPLES: &[Column] = &[
-        col("series_id", T::U32, E::Dictionary),
-        col("profile", T::U32, E::Delta),
-        col("time_unix_nano", T::I64, E::Plain),
-        col("stack_id", T::U32, E::Delta),
-        col("value", T::I64, E::Trial),
-        opt("label_set_id", T::U32, E::Delta),
-    ];
+    const fn samples(stack: &'static str) -> [Column; 6] {
+        [
+            col("series_id", T::U32, E::Dictionary),
+            col("profile", T::U32, E::Plain),
+            col("time_unix_nano", T::I64, E::Plain),
+            col(stack, T::U32, E::Delta),
+            col("value", T::I64, E::Trial),
+            opt("label_set_id", T::U32, E::Delta),
+        ]
+    }
+    pub(super) const SAMPLES: &[Column] = &samples("stack_key");
+    /// Before version 3.
+    pub(super) const SAMPLES_WITH_IDS: &[Column] = &samples("stack_id");
     pub(super) const PROFILES: &[Column] = &[
         col("profile", T::U32, E::Delta),
         col("profile_id", T::Id128, E::Plain),
@@ -144,6 +149,7 @@ mod columns {
         opt("doc_url", T::Binary, E::Dictionary),
         opt("drop_frames", T::Binary, E::Dictionary),
         opt("keep_frames", T::Binary, E::Dictionary),
+        col("stack_base", T::I64, E::Delta),
     ];
     pub(super) const SERIES: &[Column] = &[
         col("series_id", T::U32, E::Delta),
@@ -165,16 +171,17 @@ mod columns {
     pub(super) const POSTINGS: &[Column] =
         &[col("name", T::Utf8, E::Prefix), col("value", T::Utf8, E::Prefix), col("series", T::Binary, E::Plain)];
     pub(super) const STACKS: &[Column] = &[col("stack_id", T::U32, E::Delta), col("call_site_id", T::U32, E::Delta)];
-    pub(super) const CALL_SITES: &[Column] = &[
-        col("call_site_id", T::U32, E::Delta),
-        col("parent_distance", T::U32, E::Split),
-        opt("location_id", T::U32, E::Plain),
-    ];
+    const fn call_sites(caller: &'static str) -> [Column; 3] {
+        [col("call_site_id", T::U32, E::Delta), col(caller, T::U32, E::Split), opt("location_id", T::U32, E::Plain)]
+    }
+    pub(super) const CALL_SITES: &[Column] = &call_sites("depth");
+    /// Before version 3.
+    pub(super) const CALL_SITES_WITH_DISTANCES: &[Column] = &call_sites("parent_distance");
     pub(super) const LOCATIONS: &[Column] = &[
         col("location_id", T::U32, E::Delta),
         opt("line_index", T::U32, E::Split),
         opt("mapping_id", T::U32, E::Delta),
-        col("address", T::I64, E::Split),
+        col("address", T::I64, E::Delta),
         col("is_folded", T::Bool, E::Runs),
         opt("function_id", T::U32, E::Split),
         opt("line", T::I64, E::Split),
@@ -310,14 +317,23 @@ impl Table {
 
     /// The table's columns as Arrow types. The head's SQL view and the Parquet files share it.
     pub fn schema(self) -> SchemaRef {
-        static SCHEMAS: LazyLock<Vec<SchemaRef>> = LazyLock::new(|| Table::ALL.map(build_schema).to_vec());
+        static SCHEMAS: LazyLock<Vec<SchemaRef>> =
+            LazyLock::new(|| Table::ALL.map(|table| build_schema(table.columns())).to_vec());
         Arc::clone(&SCHEMAS[self.index()])
+    }
+
+    /// The table's columns in files of format `version`: as [`Self::schema`], but for names that have changed since.
+    pub fn schema_of(self, version: u32) -> SchemaRef {
+        match std::ptr::eq(self.columns_of(version), self.columns()) {
+            true => self.schema(),
+            false => build_schema(self.columns_of(version)),
+        }
     }
 
     /// The columns rows are sorted by.
     pub fn sorted_by(self) -> &'static [&'static str] {
         match self {
-            Self::Samples => &["series_id", "time_unix_nano", "profile", "stack_id"],
+            Self::Samples => &["series_id", "time_unix_nano", "profile", "stack_key"],
             Self::Profiles => &["series_id", "time_unix_nano"],
             Self::Series => &["series_id"],
             Self::Postings => &["name", "value"],
@@ -336,6 +352,25 @@ impl Table {
 
     pub(crate) fn index(self) -> usize {
         self as usize
+    }
+
+    /// The name of the column of `samples` that says whose stack a row is, in files of format `version`.
+    pub(crate) fn stack_column(self, version: u32) -> &'static str {
+        match self {
+            Self::Samples if version >= 3 => "stack_key",
+            _ => "stack_id",
+        }
+    }
+
+    /// The columns of files of format `version`.
+    pub(crate) fn columns_of(self, version: u32) -> &'static [Column] {
+        match (self, version) {
+            (Self::Samples, ..3) => columns::SAMPLES_WITH_IDS,
+            (Self::CallSites, ..3) => columns::CALL_SITES_WITH_DISTANCES,
+            // Without stack bases.
+            (Self::Profiles, ..3) => &columns::PROFILES[..columns::PROFILES.len() - 1],
+            _ => self.columns(),
+        }
     }
 
     pub(crate) fn columns(self) -> &'static [Column] {
@@ -414,7 +449,7 @@ pub(crate) fn binaries_element() -> FieldRef {
     Arc::new(Field::new("element", DataType::Binary, false))
 }
 
-fn build_schema(table: Table) -> SchemaRef {
+fn build_schema(columns: &[Column]) -> SchemaRef {
     let field = |column: &Column| Field::new(column.name, column.ty.data_type(), column.nullable);
-    Arc::new(Schema::new(table.columns().iter().map(field).collect::<Vec<_>>()))
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }

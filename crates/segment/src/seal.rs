@@ -182,7 +182,8 @@ fn properties(
     let page_rows = match table {
         Table::Samples => options.sample_page_rows,
         // The longer a page, the more of its chains of calls stood in it before.
-        Table::CallSites => options.page_rows * 2,
+        Table::CallSites => options.page_rows * 4,
+        Table::Strings | Table::Locations => options.page_rows,
         // A service has a few hundred profiles and a few thousand symbols, next to tens of thousands of call sites.
         Table::Profiles => options.page_rows / 8,
         // A window has thousands of stacks.
@@ -249,7 +250,8 @@ pub(crate) fn leaf_path(column: &Column, leaf: &str) -> ColumnPath {
 fn statistics(table: Table, column: usize) -> EnabledStatistics {
     let name = table.columns()[column].name;
     match table {
-        Table::Samples if name != "value" => EnabledStatistics::Page,
+        Table::Samples if matches!(name, "series_id" | "time_unix_nano") => EnabledStatistics::Page,
+        Table::Samples => EnabledStatistics::Chunk,
         Table::Profiles if matches!(name, "profile" | "series_id" | "time_unix_nano") => EnabledStatistics::Page,
         Table::Rollups1h | Table::Rollups1d if name == "stack_id" => EnabledStatistics::Chunk,
         _ if table.sorted_by().contains(&name) => EnabledStatistics::Page,
@@ -267,11 +269,8 @@ fn sorting_columns(table: Table) -> Option<Vec<SortingColumn>> {
     Some(table.sorted_by().iter().filter_map(index).map(sorting).collect())
 }
 
-/// A dictionary decodes a third faster than streams of bytes, so it may be this much larger than the smallest encoding.
-const DICTIONARY_PERCENT_MAX: usize = 140;
-
-/// The encoding of a column by what it holds: few distinct values (counts) go to a dictionary, which is `None` here; what
-/// mostly repeats (gauges) stays plain, and the rest is split into streams. Judged on rows from the whole column.
+/// The smallest encoding of a column by what it holds, judged on rows from the whole column: counts are split into streams of
+/// bytes, what mostly repeats (gauges) stays plain, and few large values go to a dictionary, which is `None` here.
 fn trial(table: Table, column: usize, parts: &[ArrayRef]) -> std::result::Result<Option<Encoding>, ParquetError> {
     let share = (TRIAL_ROWS / parts.len().max(1)).max(1024);
     let schema = Arc::new(arrow::datatypes::Schema::new(vec![table.schema().field(column).clone()]));
@@ -292,7 +291,7 @@ fn trial(table: Table, column: usize, parts: &[ArrayRef]) -> std::result::Result
         Ok(bytes.len())
     };
     let (split, plain) = (bytes(Some(Encoding::BYTE_STREAM_SPLIT))?, bytes(Some(Encoding::PLAIN))?);
-    if bytes(None)? <= split.min(plain) * DICTIONARY_PERCENT_MAX / 100 {
+    if bytes(None)? < split.min(plain) {
         return Ok(None);
     }
     Ok(Some(if split < plain { Encoding::BYTE_STREAM_SPLIT } else { Encoding::PLAIN }))

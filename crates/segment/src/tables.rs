@@ -44,8 +44,8 @@ pub struct SegmentOptions {
     pub row_group_rows: usize,
     /// Rows of a page of `samples`.
     pub sample_page_rows: usize,
-    /// Rows of a page of `call_sites`; an eighth of it in `profiles`, half of it in the other tables. Small, since the
-    /// rows of a service begin and end inside of a page.
+    /// Rows of a page of `strings`, `locations` and roll-ups; four times as many in `call_sites`, an eighth in `profiles`, half in the other
+    /// tables. Small, since the rows of a service begin and end inside of a page.
     pub page_rows: usize,
     /// Rows of a record batch of [`SegmentTables`].
     pub batch_rows: usize,

@@ -65,7 +65,7 @@ fn check_column(table: Table, name: &str, column: ArrayRef, expected: &Expect) {
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let mut columns = batch.columns().to_vec();
     columns[at] = column;
-    check(table, write(table.as_str(), "1", &RecordBatch::try_new(schema, columns).unwrap()), expected);
+    check(table, write(table.as_str(), "3", &RecordBatch::try_new(schema, columns).unwrap()), expected);
 }
 
 fn u32s(table: Table, name: &str, change: impl Fn(usize, u32) -> u32) -> ArrayRef {
@@ -106,8 +106,8 @@ fn a_foreign_or_newer_file_is_refused() {
     );
     check(
         Table::Stacks,
-        write("stacks", "3", &rows(Table::Stacks)),
-        &expect!["the table is of a format version this reader does not know [table=stacks, expected=1..=2, found=3]"],
+        write("stacks", "4", &rows(Table::Stacks)),
+        &expect!["the table is of a format version this reader does not know [table=stacks, expected=1..=3, found=4]"],
     );
     check(
         Table::Stacks,
@@ -168,13 +168,13 @@ fn unknown_columns_are_ignored_and_missing_nullable_ones_are_null() {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
     };
     read_everything(replaced(Table::Series, write("series", "1", &with_more(Table::Series)))).unwrap();
-    read_everything(replaced(Table::Samples, write("samples", "1", &with_more(Table::Samples)))).unwrap();
+    read_everything(replaced(Table::Samples, write("samples", "3", &with_more(Table::Samples)))).unwrap();
     let mut profiles = rows(Table::Profiles);
     for name in ["comments", "doc_url", "main_mapping_id"] {
         let at = profiles.schema().index_of(name).unwrap();
         profiles.remove_column(at);
     }
-    read_everything(replaced(Table::Profiles, write("profiles", "1", &profiles))).unwrap();
+    read_everything(replaced(Table::Profiles, write("profiles", "3", &profiles))).unwrap();
 }
 
 #[test]
@@ -188,9 +188,15 @@ fn ids_out_of_range_and_wrong_orders_are_named() {
     );
     check_column(
         Table::Samples,
-        "stack_id",
-        u32s(Table::Samples, "stack_id", |_, id| id + 100),
+        "stack_key",
+        u32s(Table::Samples, "stack_key", |_, key| key + 100),
         &expect!["a stack is not in the dictionary [table=samples, expected=0..6, found=104]"],
+    );
+    check_column(
+        Table::Profiles,
+        "stack_base",
+        Arc::new(Int64Array::from(vec![1 << 32; rows(Table::Profiles).num_rows()])),
+        &expect!["a stack base is out of range [table=profiles, profile=0, found=4294967296]"],
     );
     check_column(
         Table::Stacks,
@@ -200,9 +206,15 @@ fn ids_out_of_range_and_wrong_orders_are_named() {
     );
     check_column(
         Table::CallSites,
-        "parent_distance",
-        u32s(Table::CallSites, "parent_distance", |_, distance| distance + 9),
-        &expect!["a parent lies before the root [table=call_sites, call_site=0]"],
+        "depth",
+        u32s(Table::CallSites, "depth", |_, depth| depth + 9),
+        &expect!["a call site has no caller [table=call_sites, call_site=0, depth=9]"],
+    );
+    check_column(
+        Table::CallSites,
+        "depth",
+        u32s(Table::CallSites, "depth", |_, _| 0),
+        &expect!["a call site has no caller [table=call_sites, call_site=1, depth=0]"],
     );
     check_column(
         Table::Locations,

@@ -135,6 +135,14 @@ fn frozen_segments_of_version_2_are_read_as_ever() {
 }
 
 #[test]
+fn frozen_segments_of_version_3_are_read_as_ever() {
+    let tables = frozen(3);
+    read_everything(tables.clone()).unwrap();
+    let reader = SegmentReader::new(Arc::new(MemorySource::new(tables)));
+    expect_file!["../fixtures/v3/expected.txt"].assert_eq(&block_on(print(&reader)).unwrap());
+}
+
+#[test]
 fn what_is_written_today_reads_like_the_frozen_segment() {
     let today = support::reader(&support::sealed(&support::example()));
     let frozen = SegmentReader::new(Arc::new(MemorySource::new(frozen(FORMAT_VERSION))));

@@ -275,6 +275,7 @@ impl HeadProfile {
             total: self.values.iter().fold(0, |sum, value| sum.wrapping_add(*value)),
             row_start: 0,
             row_count: count(self.values.len()),
+            stack_base: 0,
         }
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn profiles_schema() -> Schema {
         ("total", Int64),
         ("row_start", Int64),
         ("row_count", UInt32),
+        ("stack_base", Int64),
     ])
 }
 
@@ -116,6 +117,7 @@ pub(crate) fn profiles_batch(segment: &str, rows: &[ProfileOut<'_>], schema: &Sc
             "total" => i64s(rows.iter().map(|out| out.row.total)),
             "row_start" => i64s(rows.iter().map(|out| i64::try_from(out.row.row_start).unwrap_or(i64::MAX))),
             "row_count" => u32s(rows.iter().map(|out| out.row.row_count)),
+            "stack_base" => i64s(rows.iter().map(|out| out.row.stack_base)),
             other => detail_column(other, rows)?,
         })
     })

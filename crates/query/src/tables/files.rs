@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
@@ -25,8 +25,11 @@ use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use flamestore_model::{Selector, TimeRange};
 use flamestore_segment::{Table, TableSource};
@@ -54,17 +57,26 @@ pub(crate) struct FilesTable {
 impl FilesTable {
     /// The rows of `table`.
     pub(crate) fn new(scope: Arc<Scope>, table: Table) -> Self {
-        let segment = Arc::new(Field::new("segment", DataType::Utf8, false));
-        Self {
-            scope,
-            table,
-            columns: TableSchema::builder(table.schema()).with_table_partition_cols(vec![segment]).build(),
+        let nullable = |field: &FieldRef| match (table, field.name().as_str()) {
+            // Segments of the first formats do not have it.
+            (Table::CallSites, "depth") => Arc::new(field.as_ref().clone().with_nullable(true)),
+            _ => Arc::clone(field),
+        };
+        let stored = Schema::new(table.schema().fields().iter().map(nullable).collect::<Vec<_>>());
+        Self { scope, table, columns: table_schema(Arc::new(stored)) }
+    }
+
+    /// The columns to be read of a file of format `version`, in the order of this table's.
+    fn stored_schema(&self, version: u32) -> SchemaRef {
+        match self.table {
+            Table::Samples => self.table.schema_of(version),
+            _ => Arc::clone(self.columns.file_schema()),
         }
     }
 
-    /// The files that may hold rows of `range`; damaged ones are reported.
-    async fn files(&self, range: &TimeRange) -> Result<Vec<PartitionedFile>> {
-        let mut files = Vec::new();
+    /// The files that may hold rows of `range`, by the names of their columns; damaged ones are reported.
+    async fn files(&self, range: &TimeRange) -> Result<Vec<(SchemaRef, Vec<PartitionedFile>)>> {
+        let mut files: Vec<(SchemaRef, Vec<PartitionedFile>)> = Vec::new();
         for stored in self.scope.snapshot().segments.iter() {
             let (entry, everything) = (&stored.entry, Selector::default());
             // What repeats others would count twice.
@@ -82,7 +94,12 @@ impl FilesTable {
             match opened {
                 Ok(file) => {
                     self.scope.sink().decided(&decision);
-                    files.extend(file);
+                    let Some(file) = file else { continue };
+                    let schema = self.stored_schema(entry.format_version);
+                    match files.iter_mut().find(|(of_files, _)| *of_files == schema) {
+                        Some((_, files)) => files.push(file),
+                        None => files.push((schema, vec![file])),
+                    }
                 }
                 Err(error) if is_damage(&error) => self.scope.sink().damaged_before(&entry.id.to_string(), &error),
                 Err(error) => return Err(outward(error)),
@@ -123,18 +140,24 @@ impl FilesTable {
         Ok(batches)
     }
 
+    /// The rows of `files`, whose columns are called as in `schema`, with the names of this table.
     fn scan_files(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        files: Vec<PartitionedFile>,
+        (schema, files): (SchemaRef, Vec<PartitionedFile>),
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut source = ParquetSource::new(self.columns.clone())
+        let columns = table_schema(schema);
+        let is_known = |filter: &&Expr| {
+            filter.column_refs().iter().all(|column| columns.table_schema().index_of(column.name()).is_ok())
+        };
+        let filters: Vec<Expr> = filters.iter().filter(is_known).cloned().collect();
+        let mut source = ParquetSource::new(columns.clone())
             .with_enable_page_index(true)
             .with_parquet_file_reader_factory(Arc::new(Readers));
-        if let Some(filter) = conjunction(filters.to_vec()) {
-            let schema = DFSchema::try_from(self.schema())?;
+        if let Some(filter) = conjunction(filters) {
+            let schema = DFSchema::try_from(Arc::clone(columns.table_schema()))?;
             source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
         }
         let groups = files.into_iter().map(|file| FileGroup::new(vec![file])).collect();
@@ -142,7 +165,15 @@ impl FilesTable {
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?
             .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema().project(columns)?),
+            None => self.schema(),
+        };
+        match scan.schema().fields() == schema.fields() {
+            true => Ok(scan),
+            false => renamed(scan, &schema),
+        }
     }
 }
 
@@ -171,7 +202,7 @@ impl TableProvider for FilesTable {
         let files = self.files(&range).await?;
         let heads = self.heads()?;
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        if !files.is_empty() {
+        for files in files {
             parts.push(self.scan_files(state, projection, filters, files)?);
         }
         if !heads.is_empty() || parts.is_empty() {
@@ -182,6 +213,23 @@ impl TableProvider for FilesTable {
             _ => UnionExec::try_new(parts),
         }
     }
+}
+
+/// Stored columns, then `segment`.
+fn table_schema(stored: SchemaRef) -> TableSchema {
+    let segment = Arc::new(Field::new("segment", DataType::Utf8, false));
+    TableSchema::builder(stored).with_table_partition_cols(vec![segment]).build()
+}
+
+/// The same columns under the names of `schema`.
+fn renamed(scan: Arc<dyn ExecutionPlan>, schema: &SchemaRef) -> Result<Arc<dyn ExecutionPlan>> {
+    let column = |(at, (stored, named)): (usize, (&FieldRef, &FieldRef))| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(stored.name(), at));
+        (column, named.name().clone())
+    };
+    let stored = scan.schema();
+    let columns = stored.fields().iter().zip(schema.fields()).enumerate().map(column);
+    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), scan)?))
 }
 
 /// Where the reader of a file comes from; opened when first read.

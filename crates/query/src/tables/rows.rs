@@ -362,6 +362,7 @@ fn total_of(window: &WindowRow) -> flamestore_model::Result<ProfileRow> {
         total: window.total,
         row_start: window.row_start,
         row_count: window.row_count,
+        stack_base: 0,
     })
 }
 

@@ -173,11 +173,7 @@ fn label_sets(part: &Part<'_>) -> Result<Vec<ArrayRef>> {
 fn call_sites(part: &Part<'_>) -> Result<Vec<ArrayRef>> {
     let (entry, tree) = (part.entry, part.tree);
     let location = |id: &u32| (*id != NONE).then(|| entry.locations.first + id);
-    Ok(vec![
-        ids(entry.call_sites),
-        u32s((0..entry.call_sites.count).zip(&tree.parent).map(|(node, parent)| node - parent)),
-        references(tree.location.iter().map(location)),
-    ])
+    Ok(vec![ids(entry.call_sites), u32s(tree.depths()), references(tree.location.iter().map(location))])
 }
 
 fn stacks(part: &Part<'_>) -> Result<Vec<ArrayRef>> {

@@ -39,6 +39,7 @@ pub(super) fn build(
 ) -> Result<(Vec<LaidSeries>, u64)> {
     let mut samples = SampleColumns::default();
     let mut profiles = ProfileColumns::default();
+    let mut keys = StackKeys::default();
     let mut rollups = RollUpBuilder::new(options);
     let mut laid = Vec::with_capacity(series.len());
     for (series_id, series) in (0..).zip(series) {
@@ -60,6 +61,7 @@ pub(super) fn build(
             samples.push(series_id, row, numbered, &input);
             let (time, sum) = (input.meta.time_unix_nano, (row.1, profiles.total(row.0)));
             rollups.push(&Rolled::profile(time, sum, &samples.stacks[start..], &samples.values[start..]))?;
+            profiles.stack_bases.push(keys.raise(numbered.entry.stacks.first, &mut samples.stacks[start..]));
             if samples.rows() >= options.batch_rows {
                 samples.flush(sink)?;
             }
@@ -81,6 +83,32 @@ pub(super) fn some_values(series: &[PlannedSeries], rows_max: usize) -> ArrayRef
         values.extend(profile.values.iter().take(VALUES_OF_PROFILE).map(|value| value / unit));
     }
     Arc::new(Int64Array::from(values))
+}
+
+/// Turns the stack ids of profile after profile into keys that go on rising: differences between neighbours stay small, which
+/// is what DELTA_BINARY_PACKED takes few bits for.
+#[derive(Default)]
+struct StackKeys {
+    /// One more than the last key.
+    next: u32,
+}
+
+impl StackKeys {
+    /// Adds to each of `stacks`, the sorted ids of one profile whose dictionary begins with `first`, what is returned.
+    fn raise(&mut self, first: u32, stacks: &mut [u32]) -> i64 {
+        let highest = stacks.last().map_or(0, |last| last - first);
+        if self.next.checked_add(highest).is_none_or(|key| key == NONE) {
+            self.next = 0;
+        }
+        let start = self.next;
+        for stack in stacks.iter_mut() {
+            *stack = *stack - first + start;
+        }
+        if let Some(last) = stacks.last() {
+            self.next = last + 1;
+        }
+        i64::from(start) - i64::from(first)
+    }
 }
 
 #[derive(Default)]
@@ -144,6 +172,7 @@ struct ProfileColumns {
     totals: Vec<i64>,
     row_starts: Vec<i64>,
     row_counts: Vec<u32>,
+    stack_bases: Vec<i64>,
     main_mappings: Vec<Option<u32>>,
     metas: Vec<ProfileMeta>,
 }
@@ -204,6 +233,7 @@ impl ProfileColumns {
             bytes(|meta| &meta.doc_url),
             bytes(|meta| &meta.drop_frames),
             bytes(|meta| &meta.keep_frames),
+            i64s(self.stack_bases),
         ];
         Ok(super::slices(&batch(Table::Profiles, columns)?, options))
     }
@@ -242,6 +272,22 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_rise_from_profile_to_profile_and_start_anew_before_they_overflow() {
+        let mut keys = StackKeys::default();
+        let mut raised = |first, mut stacks: Vec<u32>| {
+            let base = keys.raise(first, &mut stacks);
+            (base, stacks)
+        };
+        assert_eq!(raised(10, vec![10, 12, 12]), (-10, vec![0, 2, 2]));
+        assert_eq!(raised(10, vec![11, 19]), (-7, vec![4, 12]));
+        assert_eq!(raised(10, vec![]), (3, vec![]));
+        assert_eq!(raised(20, vec![20]), (-7, vec![13]));
+        assert_eq!(raised(0, vec![NONE - 15]), (14, vec![NONE - 1]));
+        assert_eq!(raised(0, vec![3]), (0, vec![3]), "there is no key above that");
+        assert_eq!(raised(7, vec![NONE - 1]), (-7, vec![NONE - 8]), "nor beside it");
+    }
 
     #[test]
     fn a_unit_divides_every_value() {

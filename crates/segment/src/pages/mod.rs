@@ -279,10 +279,15 @@ fn split<T: Number>(bytes: &[u8], rows: usize, out: &mut Vec<T>) -> std::result:
     if rows.checked_mul(T::BYTES) != Some(bytes.len()) {
         return Err(Broken::Count);
     }
-    let mut bits = vec![0_u64; rows];
-    for (stream, bytes) in bytes.chunks_exact(rows.max(1)).enumerate() {
-        bits.iter_mut().zip(bytes).for_each(|(bits, byte)| *bits |= u64::from(*byte) << (8 * stream));
+    let start = out.len();
+    let mut streams = bytes.chunks_exact(rows.max(1));
+    out.extend(streams.next().unwrap_or_default().iter().map(|byte| T::of(u64::from(*byte))));
+    for (shift, bytes) in (1..).map(|stream| 8 * stream).zip(streams) {
+        // Most numbers are small: their high bytes are zeros, which are quicker to tell than to add.
+        if bytes.iter().fold(0, |any, byte| any | byte) != 0 {
+            let numbers = out[start..].iter_mut().zip(bytes);
+            numbers.for_each(|(number, byte)| *number = number.add(T::of(u64::from(*byte) << shift)));
+        }
     }
-    out.extend(bits.into_iter().map(T::of));
     Ok(())
 }

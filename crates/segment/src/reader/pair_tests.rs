@@ -16,7 +16,7 @@ use crate::MemorySource;
 use crate::scan::join_ranges;
 use crate::schema::{FORMAT_VERSION_KEY, TABLE_KEY};
 
-const NAMES: Names<'static> = ["stack_id", "value"];
+const NAMES: Names<'static> = ["stack_key", "value"];
 
 /// How a file is written.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ fn write(layout: &Layout, ids: &[u32], values: &[i64]) -> Bytes {
     let zeros = UInt32Array::from(vec![0; ids.len()]);
     let columns = schema.fields().iter().map(|field| -> ArrayRef {
         match field.name().as_str() {
-            "stack_id" => Arc::new(UInt32Array::from(ids.to_vec())),
+            "stack_key" => Arc::new(UInt32Array::from(ids.to_vec())),
             "value" => Arc::new(Int64Array::from(values.to_vec())),
             "time_unix_nano" => Arc::new(Int64Array::from(vec![0; ids.len()])),
             _ => Arc::new(zeros.clone()),
@@ -79,7 +79,7 @@ fn write(layout: &Layout, ids: &[u32], values: &[i64]) -> Bytes {
     });
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap();
     let version = if layout.is_version_2 { WriterVersion::PARQUET_2_0 } else { WriterVersion::PARQUET_1_0 };
-    let keys = [(TABLE_KEY, "samples"), (FORMAT_VERSION_KEY, "1")];
+    let keys = [(TABLE_KEY, "samples"), (FORMAT_VERSION_KEY, "3")];
     let keys = keys.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec();
     let mut properties = WriterProperties::builder()
         .set_writer_version(version)
@@ -129,7 +129,7 @@ fn read(bytes: &Bytes, ranges: &[Range<u64>]) -> (Read, Read) {
     let pages = pages.map(|()| (ids, values, report));
     let (mut report, mut ids, mut values) = (ScanReport::default(), Vec::new(), Vec::new());
     let mut each = |batch: &RecordBatch| {
-        ids.extend_from_slice(column::<UInt32Array>(Table::Samples, batch, "stack_id")?.values());
+        ids.extend_from_slice(column::<UInt32Array>(Table::Samples, batch, "stack_key")?.values());
         values.extend_from_slice(column::<Int64Array>(Table::Samples, batch, "value")?.values());
         Ok(())
     };

@@ -13,7 +13,11 @@ use crate::scan::{column, corrupt, join_ranges};
 use crate::schema::Table;
 use crate::{ScanReport, Span};
 
-const ROW_COLUMNS: [&str; 7] = ["profile", "series_id", "time_unix_nano", "unit", "total", "row_start", "row_count"];
+const ROW_COLUMNS: [&str; 8] =
+    ["profile", "series_id", "time_unix_nano", "unit", "total", "row_start", "row_count", "stack_base"];
+
+/// Stack bases lie between this and its negative: a stack key and a stack id are both below it.
+const STACK_BASE_END: i64 = 1 << 32;
 
 const META_COLUMNS: [&str; 10] = [
     "profile_id",
@@ -171,6 +175,9 @@ fn read_rows(batch: &RecordBatch, series: &SeriesTable) -> Result<Vec<ProfileRow
     let (profiles, series_ids, row_counts) = (ids("profile")?, ids("series_id")?, ids("row_count")?);
     let (times, units) = (numbers("time_unix_nano")?, numbers("unit")?);
     let (totals, row_starts) = (numbers("total")?, numbers("row_start")?);
+    // Absent before version 3, where keys were ids.
+    let stack_bases =
+        batch.column_by_name("stack_base").and_then(|column| column.as_any().downcast_ref::<Int64Array>());
     let mut rows = Vec::with_capacity(batch.num_rows());
     for at in 0..batch.num_rows() {
         let (profile, series_id, time_unix_nano) = (profiles[at], series_ids[at], times[at]);
@@ -181,8 +188,12 @@ fn read_rows(batch: &RecordBatch, series: &SeriesTable) -> Result<Vec<ProfileRow
         }
         let row_start = u64::try_from(row_starts[at]).ok().filter(|_| units[at] >= 1);
         let row_start = row_start.ok_or_else(|| wrong("a profile has a wrong row or unit", profile))?;
+        let stack_base = stack_bases.filter(|bases| !bases.is_null(at)).map_or(0, |bases| bases.value(at));
+        if !(1 - STACK_BASE_END..STACK_BASE_END).contains(&stack_base) {
+            return Err(wrong("a stack base is out of range", profile).with("found", stack_base));
+        }
         let (unit, total, row_count) = (units[at], totals[at], row_counts[at]);
-        rows.push(ProfileRow { profile, series_id, time_unix_nano, unit, total, row_start, row_count });
+        rows.push(ProfileRow { profile, series_id, time_unix_nano, unit, total, row_start, row_count, stack_base });
     }
     Ok(rows)
 }

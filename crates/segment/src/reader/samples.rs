@@ -1,7 +1,7 @@
 //! The tables `samples` and `rollups_*`: the hot path.
 //!
 //! A profile, and a window of a roll-up, is a run of rows, so a scan over ascending ones decodes a few long ranges of rows,
-//! and each decoded batch is a sequence of runs with one unit each.
+//! and each decoded batch is a sequence of runs with one unit and one stack base each.
 
 use std::ops::Range;
 
@@ -23,26 +23,33 @@ pub(super) async fn accumulate(
     target: (u32, &mut [i64]),
     report: &mut ScanReport,
 ) -> Result<()> {
-    let (stack_base, acc) = target;
+    let (first, acc) = target;
     let runs = Runs::new(table, runs)?;
     let ranges = runs.ranges()?;
     let mut cursor = Cursor::default();
     let mut each = |stacks: &[u32], values: &[i64]| {
-        cursor.split(&runs, stacks.len(), |_, unit, rows| {
-            add(table, (stack_base, acc), &stacks[rows.clone()], &values[rows], unit)
+        cursor.split(&runs, stacks.len(), |_, run, rows| {
+            add(table, (first, acc), run, &stacks[rows.clone()], &values[rows])
         })
     };
-    reader.scan_pair(table, ["stack_id", value], &ranges, report, &mut each).await?;
+    let stacks = stack_column(reader, table).await?;
+    reader.scan_pair(table, [stacks, value], &ranges, report, &mut each).await?;
     cursor.finish(&runs)
 }
 
+/// The column of `table` that says whose stack a row is.
+async fn stack_column(reader: &SegmentReader, table: Table) -> Result<&'static str> {
+    Ok(table.stack_column(reader.file(table).await?.version()))
+}
+
 /// The inner loop: one bounds check, one multiplication and one addition a row.
-fn add(table: Table, target: (u32, &mut [i64]), stacks: &[u32], values: &[i64], unit: i64) -> Result<()> {
-    let (base, acc) = target;
+fn add(table: Table, target: (u32, &mut [i64]), run: &Run, stacks: &[u32], values: &[i64]) -> Result<()> {
+    let (first, acc) = target;
+    let (first, unit) = (first.wrapping_add(run.stack_base), run.unit);
     for (&stack, &value) in stacks.iter().zip(values) {
-        match acc.get_mut(stack.wrapping_sub(base) as usize) {
+        match acc.get_mut(stack.wrapping_sub(first) as usize) {
             Some(sum) => *sum = sum.wrapping_add(value.wrapping_mul(unit)),
-            None => return Err(foreign(table, "stack", stack, base, acc.len())),
+            None => return Err(foreign(table, "stack", stack, first, acc.len())),
         }
     }
     Ok(())
@@ -65,22 +72,24 @@ pub(super) async fn read(
     let ranges = runs.ranges()?;
     let mut cursor = Cursor::default();
     let mut read: Vec<ProfileSamples> = vec![ProfileSamples::default(); profiles.len()];
+    let stack_column = stack_column(reader, Table::Samples).await?;
     let mut each = |batch: &RecordBatch| {
-        let stacks = column::<UInt32Array>(Table::Samples, batch, "stack_id")?.values();
+        let stacks = column::<UInt32Array>(Table::Samples, batch, stack_column)?.values();
         let values = column::<Int64Array>(Table::Samples, batch, "value")?.values();
         let label_sets = batch.column_by_name("label_set_id").and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
-        cursor.split(&runs, batch.num_rows(), |index, unit, rows| {
+        cursor.split(&runs, batch.num_rows(), |index, run, rows| {
             let samples = &mut read[index];
             for row in rows {
-                samples.stacks.push(local(Table::Samples, "stack", stacks[row], entry.stacks)?);
-                samples.values.push(values[row].wrapping_mul(unit));
+                let stack = stacks[row].wrapping_sub(run.stack_base);
+                samples.stacks.push(local(Table::Samples, "stack", stack, entry.stacks)?);
+                samples.values.push(values[row].wrapping_mul(run.unit));
                 let set = label_sets.filter(|sets| !sets.is_null(row)).map(|sets| sets.value(row));
                 push_label_set(samples, set, entry)?;
             }
             Ok(())
         })
     };
-    reader.scan(Table::Samples, &["stack_id", "value", "label_set_id"], &ranges, report, &mut each).await?;
+    reader.scan(Table::Samples, &[stack_column, "value", "label_set_id"], &ranges, report, &mut each).await?;
     cursor.finish(&runs)?;
     Ok(read)
 }
@@ -102,16 +111,16 @@ pub(super) async fn read_windows(
         let values = column::<Int64Array>(table, batch, "value")?.values();
         let instants = |name: &str| batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<Int64Array>());
         let (lasts, maxes) = (instants("last"), instants("max"));
-        cursor.split(&runs, batch.num_rows(), |index, unit, rows| {
+        cursor.split(&runs, batch.num_rows(), |index, run, rows| {
             let sums = &mut read[index];
             for row in rows {
                 let instant = |column: Option<&Int64Array>| {
                     column
                         .filter(|column| !column.is_null(row))
-                        .map_or(0, |column| column.value(row).wrapping_mul(unit))
+                        .map_or(0, |column| column.value(row).wrapping_mul(run.unit))
                 };
                 sums.stacks.push(local(table, "stack", stacks[row], entry.stacks)?);
-                sums.values.push(values[row].wrapping_mul(unit));
+                sums.values.push(values[row].wrapping_mul(run.unit));
                 sums.lasts.push(instant(lasts));
                 sums.maxes.push(instant(maxes));
             }
@@ -140,23 +149,31 @@ fn local(table: Table, what: &str, id: u32, span: Span) -> Result<u32> {
     local.ok_or_else(|| foreign(table, what, id, span.first, span.count as usize))
 }
 
-/// Consecutive rows of one unit: a profile of `samples`, or a window of a roll-up.
+/// Consecutive rows of one unit and one stack base: a profile of `samples`, or a window of a roll-up.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     row_start: u64,
     row_count: u32,
     unit: i64,
+    /// A stack key less this, wrapping, is a stack id.
+    stack_base: u32,
 }
 
 impl From<&ProfileRow> for Run {
     fn from(profile: &ProfileRow) -> Self {
-        Self { row_start: profile.row_start, row_count: profile.row_count, unit: profile.unit }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "keys and ids are 32 bits, and wrap"
+        )]
+        let stack_base = profile.stack_base as u32;
+        Self { row_start: profile.row_start, row_count: profile.row_count, unit: profile.unit, stack_base }
     }
 }
 
 impl From<&WindowRow> for Run {
     fn from(window: &WindowRow) -> Self {
-        Self { row_start: window.row_start, row_count: window.row_count, unit: window.unit }
+        Self { row_start: window.row_start, row_count: window.row_count, unit: window.unit, stack_base: 0 }
     }
 }
 
@@ -202,12 +219,12 @@ impl Cursor {
         }
     }
 
-    /// Splits the next `rows` decoded rows into runs: their place in the list, their unit, their rows.
+    /// Splits the next `rows` decoded rows into runs: their place in the list, what they are, their rows.
     fn split(
         &mut self,
         runs: &Runs,
         rows: usize,
-        mut each: impl FnMut(usize, i64, Range<usize>) -> Result<()>,
+        mut each: impl FnMut(usize, &Run, Range<usize>) -> Result<()>,
     ) -> Result<()> {
         let mut at = 0;
         while at < rows {
@@ -216,7 +233,7 @@ impl Cursor {
             };
             let left = run.row_count as usize - self.rows_of_run;
             let take = left.min(rows - at);
-            each(*index, run.unit, at..at + take)?;
+            each(*index, run, at..at + take)?;
             at += take;
             self.rows_of_run += take;
             if take == left {

@@ -298,26 +298,53 @@ async fn label_sets(reader: &SegmentReader, entry: &DictionaryEntry, report: &mu
 
 async fn call_sites(reader: &SegmentReader, entry: &DictionaryEntry, report: &mut ScanReport) -> Result<CallTree> {
     let table = Table::CallSites;
+    let has_depths = reader.file(table).await?.version() >= 3;
+    let caller = if has_depths { "depth" } else { "parent_distance" };
     let mut tree = CallTree { parent: Vec::new(), location: Vec::new() };
+    let mut path = Path::default();
     let mut each = |batch: &RecordBatch| {
-        let distances = u32s(table, batch, "parent_distance")?;
+        let callers = u32s(table, batch, caller)?;
         let locations = optional::<UInt32Array>(batch, "location_id");
         let local = Local { table, span: entry.locations, what: "location" };
-        for (row, &distance) in distances.iter().enumerate() {
-            let node = tree.parent.len();
-            let parent = u32::try_from(node).ok().and_then(|node| node.checked_sub(distance));
-            let parent =
-                parent.ok_or_else(|| corrupt(table, "a parent lies before the root").with("call_site", node))?;
+        for (row, &caller) in callers.iter().enumerate() {
+            let node = u32::try_from(tree.parent.len()).unwrap_or(NONE);
+            let parent = if has_depths { path.parent(node, caller)? } else { before(node, caller)? };
             tree.parent.push(parent);
             tree.location.push(local.optional(locations, row)?);
         }
         Ok(())
     };
-    scan_span(reader, table, entry.call_sites, &["parent_distance", "location_id"], report, &mut each).await?;
+    scan_span(reader, table, entry.call_sites, &[caller, "location_id"], report, &mut each).await?;
     match tree.is_empty() {
         false => Ok(tree),
         true => Err(corrupt(table, "a call tree has no root").with("service", &entry.service_name)),
     }
+}
+
+/// The way from the root to the node seen last, in preorder.
+#[derive(Default)]
+struct Path(Vec<u32>);
+
+impl Path {
+    /// The parent of `node`, which comes next and lies `depth` below the root.
+    fn parent(&mut self, node: u32, depth: u32) -> Result<u32> {
+        let wrong =
+            || corrupt(Table::CallSites, "a call site has no caller").with("call_site", node).with("depth", depth);
+        let depth = usize::try_from(depth).ok().filter(|depth| *depth <= self.0.len()).ok_or_else(wrong)?;
+        self.0.truncate(depth);
+        let parent = self.0.last().copied();
+        self.0.push(node);
+        // Only the root is its own parent.
+        match parent {
+            None if node > 0 => Err(wrong()),
+            parent => Ok(parent.unwrap_or(node)),
+        }
+    }
+}
+
+fn before(node: u32, distance: u32) -> Result<u32> {
+    let parent = node.checked_sub(distance);
+    parent.ok_or_else(|| corrupt(Table::CallSites, "a parent lies before the root").with("call_site", node))
 }
 
 async fn stacks(reader: &SegmentReader, entry: &DictionaryEntry, report: &mut ScanReport) -> Result<Vec<u32>> {

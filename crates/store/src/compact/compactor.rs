@@ -100,9 +100,9 @@ impl CompactorOptions {
 
     fn limits(&self) -> RewriteLimits {
         let bytes = self.memory_bytes_max / self.jobs_max;
-        // A piece takes three times its bytes while its tables are built and encoded, dictionaries as much while they are
+        // A piece takes four times its bytes while its tables are built and encoded, dictionaries as much while they are
         // merged; the rest is for what the process needs anyway and for what the allocator holds back.
-        let merge = MergeLimits { piece_bytes_max: bytes / 16 * 3, dictionary_bytes_max: bytes / 32 };
+        let merge = MergeLimits { piece_bytes_max: bytes / 8, dictionary_bytes_max: bytes / 32 };
         RewriteLimits { merge, read_ahead_bytes_max: bytes / 16 }
     }
 }
