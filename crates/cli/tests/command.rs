@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod support;
 
 use std::collections::BTreeMap;

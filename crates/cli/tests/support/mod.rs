@@ -97,6 +97,11 @@ impl Running {
         running
     }
 
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// The next line of its standard output that holds `text`.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;

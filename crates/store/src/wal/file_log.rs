@@ -345,6 +345,7 @@ fn number(part: &str) -> Option<u64> {
 fn explain(files: &dyn WalFiles, what: &str, error: io::Error) -> Error {
     let message = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("wal: {what}: the disk is full"),
+        io::ErrorKind::FileTooLarge => format!("wal: {what}: the system lets no file grow so large (see ulimit -f)"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             return Error::invalid(format!("wal: {what}: it is not writable by this user"))
                 .with("wal", files.shown())
