@@ -11,7 +11,7 @@ use flamestore_segment::{DaysOf, RollUps, SegmentOptions, roll_up_days, seal};
 use super::{RollUpPlan, plan_roll_ups};
 use crate::commit::Change;
 use crate::compact::{Compactor, LEVEL_MAX, Rewrite, Rewriter};
-use crate::flush::blocking;
+use crate::flush::blocking_on;
 use crate::manifest::{Manifest, SegmentEntry, SegmentSource};
 use crate::upload::NewSegment;
 
@@ -73,11 +73,10 @@ impl Rewriter {
     async fn upload_month(&self, plan: &RollUpPlan, inputs: Vec<Arc<SegmentEntry>>) -> Result<SegmentEntry> {
         let options = SegmentOptions { rollups: RollUps::Days, ..self.segment.clone() };
         let readers = self.readers(&Rewrite { inputs, level: 0, drop: Vec::new() });
-        let runtime = tokio::runtime::Handle::current();
         // decoding and encoding take long, so they have a thread of their own; only requests go to the runtime's threads
-        let sealed = blocking(move || {
+        let sealed = blocking_on(move || async move {
             let days: Vec<DaysOf> = readers.into_iter().map(|reader| DaysOf { reader, days: None }).collect();
-            seal(runtime.block_on(roll_up_days(&days, &options))?, &options)
+            seal(roll_up_days(&days, &options).await?, &options)
         });
         let new = NewSegment {
             tenant: plan.tenant.clone(),
@@ -88,6 +87,6 @@ impl Rewriter {
             writer_epoch: self.committer.epoch(),
             covers: plan.covers.clone(),
         };
-        self.uploader.upload(new, sealed.await?).await
+        self.uploader.upload(new, sealed.await??).await
     }
 }
