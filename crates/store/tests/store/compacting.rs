@@ -337,34 +337,6 @@ async fn two_compactors_beside_two_writers_lose_nothing() {
     assert_eq!(check(&place).await.unwrap().problems, []);
 }
 
-/// Compaction fails at its `k`-th request, for every `k`; then the store is as it was, and compaction can be done again.
-#[tokio::test]
-async fn wherever_compaction_is_cut_short_nothing_is_lost() {
-    let objects = Faulty::new();
-    let (_, oracle) = filled(&bucket(objects.clone()), 3).await;
-    let whole = objects.fork();
-    whole.answer(usize::MAX);
-    compact(&compactor(&bucket(whole.clone()), 2), Scope::All).await;
-    let requests = whole.requests();
-    assert!(requests > 30, "{requests}");
-    // some of the requests, the last ones among them: those of the commit
-    let some = (0..requests).step_by(requests / 16).chain(requests - 6..requests);
-    for k in some {
-        let objects = objects.fork();
-        let place = bucket(objects.clone());
-        objects.answer(k);
-        let failed = compactor(&place, 2).compact(Scope::All, &quiet).await;
-        assert!(failed.is_err(), "request {k} of {requests}");
-        objects.answer(usize::MAX);
-        let store = open(&place, "w", 3).await;
-        assert_equals_oracle(&store, &oracle, &format!("cut at {k}")).await;
-        compact(&compactor(&place, 4), Scope::All).await;
-        store.refresh().await.unwrap();
-        assert_equals_oracle(&store, &oracle, &format!("cut at {k}, then done")).await;
-        assert_eq!(check(&place).await.unwrap().problems, []);
-    }
-}
-
 #[tokio::test]
 async fn a_commit_without_an_answer_counts_once() {
     for fault in [PutFault::AnswerLost, PutFault::Repeated] {

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use flamestore_model::{Selector, Tenant, TimeRange};
+use flamestore_model::{Tenant, TimeRange};
 use flamestore_store::{Bucket, DeleteReport, Deletion, Mode, Scope, Store, check};
 use flamestore_testkit::{Oracle, arbitrary_profile, profile};
 
 use crate::compacting::{compact, compactor, dump};
-use crate::faults::Faulty;
-use crate::support::{DAY_START, SECOND, assert_equals_oracle, bucket, labels, memory, merged_all, open, push, shown};
+use crate::support::{DAY_START, SECOND, assert_equals_oracle, labels, memory, merged_all, open, push, shown};
 
 async fn delete(place: &Bucket, selector: &str, range: TimeRange, mode: Mode) -> DeleteReport {
     let deletion = Deletion { tenant: Tenant::default(), selector: selector.parse().unwrap(), range };
@@ -88,31 +87,4 @@ async fn a_part_of_random_profiles_can_be_deleted_and_the_rest_is_as_before() {
     assert_equals_oracle(&store, &rest, "after the deletion").await;
     let left: Vec<String> = lines.into_iter().filter(|line| line.starts_with("web ")).collect();
     assert_eq!(dump(&store.snapshot(&Tenant::default())).await, left);
-}
-
-/// A deletion that is cut short at any request has deleted some or all, never anything else, and can be done again.
-#[tokio::test]
-async fn a_deletion_that_was_cut_short_goes_on_where_it_was() {
-    let objects = Faulty::new();
-    filled(&bucket(objects.clone()), true).await;
-    let deletion = Deletion {
-        tenant: Tenant::default(),
-        selector: Selector::default(),
-        range: TimeRange::new(0, DAY_START + 1).unwrap(),
-    };
-    for k in (0..200).step_by(5) {
-        let objects = objects.fork();
-        let place = bucket(objects.clone());
-        objects.answer(k);
-        let done = compactor(&place, 9).delete(&deletion, Mode::Delete, &|_, _| {}).await.is_ok();
-        objects.answer(usize::MAX);
-        let found = shown(&merged_all(open(&place, "x", 3).await.as_ref()).await);
-        assert!(found == "b 2 | c 4" || !done && found == "a 1 | b 2 | c 4", "cut at {k}: {found}");
-        compactor(&place, 10).delete(&deletion, Mode::Delete, &|_, _| {}).await.unwrap();
-        assert_eq!(shown(&merged_all(open(&place, "x", 4).await.as_ref()).await), "b 2 | c 4");
-        if done {
-            return;
-        }
-    }
-    panic!("the deletion never came to its end");
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use flamestore_calltree::{FoldOptions, ValueTree, fold, merge};
 use flamestore_model::{Labels, ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_segment::{ScanReport, SegmentOptions};
-use flamestore_store::{Background, Bucket, Entropy, ManualClock, PushProfile, Snapshot, Store, StoreOptions};
+use flamestore_store::{
+    Background, Bucket, Entropy, ManualClock, PushProfile, SegmentEntry, Snapshot, StandIns, Store, StoreOptions,
+};
 use flamestore_testkit::Oracle;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -65,7 +67,7 @@ pub(crate) async fn push(
     id
 }
 
-/// The merge over heads and segments, as folded stacks.
+/// The merge over heads and segments, from the widest windows there are, as folded stacks.
 pub(crate) async fn merged(
     snapshot: &Snapshot,
     selector: &Selector,
@@ -73,7 +75,14 @@ pub(crate) async fn merged(
 ) -> Result<BTreeMap<String, i64>> {
     let mut trees: Vec<ValueTree> = Vec::new();
     let mut report = ScanReport::default();
-    for segment in snapshot.segments.iter().filter(|segment| segment.entry.overlaps(range)) {
+    let readable: Vec<_> = snapshot.segments.iter().map(|segment| &segment.entry).collect();
+    let stand_ins = StandIns::new(&readable, range);
+    // a month stands for its days if it does for all of them; were it for some, those would be missed here
+    let answers = |entry: &SegmentEntry| match entry.covers.len() {
+        0 => !stand_ins.answered.contains(&entry.id) && entry.overlaps(range),
+        days => stand_ins.days.get(&entry.id).is_some_and(|standing| standing.len() == days),
+    };
+    for segment in snapshot.segments.iter().filter(|segment| answers(&segment.entry)) {
         trees.extend(segment.reader.merge(selector, range, &mut report).await?);
     }
     for head in &snapshot.head {

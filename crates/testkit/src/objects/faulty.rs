@@ -33,7 +33,7 @@ struct Objects {
     written: Mutex<Written>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Written {
     /// When each object was written, in nanoseconds since 1970.
     times: HashMap<Path, i64>,
@@ -51,6 +51,14 @@ impl FaultyObjects {
     /// The same objects as another client sees them, in a weather of its own.
     pub fn in_weather(&self, weather: Arc<dyn Weather>) -> Self {
         Self { objects: Arc::clone(&self.objects), weather }
+    }
+
+    /// A copy of the objects, in the same weather; what becomes of either is nothing to the other.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let memory = self.objects.memory.fork();
+        let written = Mutex::new(self.objects.written.lock().clone());
+        Self { objects: Arc::new(Objects { memory, written }), weather: Arc::clone(&self.weather) }
     }
 
     /// The paths of all objects written so far, in order.
