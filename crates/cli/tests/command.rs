@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flamestore_formats::{Limits, decode_pprof, pprof_equal};
-use flamestore_model::ProfileBatch;
-use flamestore_testkit::{Fixture, folded, profile_types};
+use flamestore_model::{Labels, ProfileBatch, Selector, TimeRange};
+use flamestore_testkit::{Fixture, Oracle, folded, profile_types};
 use support::{Running, command, finish, ok, run, write_pprof};
 
 const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
@@ -27,13 +27,17 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Running::serve(&folder.path().join("store"));
-        let house = Self { folder, server };
+        let house = Self::empty();
         house.push("a.pb.gz", "api", NOON, &Fixture::cpu().profile("main;read 3 | main;write 1"));
         house.push("b.pb.gz", "api", NOON + 3_600_000_000_000, &Fixture::cpu().profile("main;read 5 | main;seek 2"));
         house.push("c.pb.gz", "web", NOON, &Fixture::heap().profile("main;new 1,2,3,4"));
         house
+    }
+
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Running::serve(&folder.path().join("store"));
+        Self { folder, server }
     }
 
     fn path(&self, name: &str) -> String {
@@ -355,6 +359,52 @@ fn the_bytes_of_a_store_are_counted_and_its_samples_taken_out() {
     assert_eq!(&fs::read(file).unwrap()[..4], b"PAR1");
     let again = run(&export);
     assert!(again.code == Some(1) && again.err.contains("anonymous-2026-05-01.parquet"), "{}", again.err);
+}
+
+#[test]
+fn what_is_selected_is_taken_out_of_a_store_as_one_profile_of_each_type() {
+    let pushed = [
+        ("api", NOON, Fixture::cpu().profile("main;read 3 | main;write 1 {worker=a}")),
+        ("api", NOON + 60_000_000_000, Fixture::cpu().profile("main;read 5 {worker=a} | main;seek 2")),
+        ("web", NOON, Fixture::cpu().profile("main;read 40 | main;write 1 {worker=a}")),
+        ("web", NOON, Fixture::heap().profile("main;new 1,2,3,4 | main;keep 5,6,7,8")),
+        // outside of the range
+        ("api", NOON + 86_400_000_000_000, Fixture::cpu().profile("main;late 9")),
+    ];
+    let (house, mut oracle) = (House::empty(), Oracle::new());
+    for (number, (service, time, batch)) in pushed.iter().enumerate() {
+        let id = house.push(&format!("{number}.pb.gz"), service, *time, batch);
+        let labels = Labels::from_pairs([("service_name", *service), ("region", "eu")]).unwrap();
+        oracle.push(id.parse().unwrap(), &labels, Some(*time), batch.clone());
+    }
+    let (store, out) = (house.path("store"), house.path("out"));
+    assert_eq!(house.server.stop("INT").code, Some(0));
+    let export = [&["store", "export", "--merge", "--store", &store, "--output", &out][..], &AROUND].concat();
+    let done = run(&export);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.err.contains("profiles: 7, samples: 12"), "{}", done.err);
+    let range = TimeRange::new(NOON - 1, NOON + 3_600_000_000_000).unwrap();
+    let types = oracle.profile_types(&Selector::default(), &range);
+    assert_eq!((types.len(), done.out.lines().count()), (5, 5));
+    for ty in types {
+        let name = format!("{out}/anonymous-{}.pb.gz", ty.to_string().replace(':', "-"));
+        assert!(done.out.contains(&name), "{name}: {}", done.out);
+        let merged = decode_pprof(fs::read(&name).unwrap().into(), &Limits::default()).unwrap();
+        let of_type = format!("{{__profile_type__=\"{ty}\"}}").parse().unwrap();
+        assert_eq!(folded(&merged, 0), oracle.merge_folded(&of_type, &range), "{ty}");
+        assert_eq!(profile_types(&merged, Some(&ty.name)), [ty]);
+    }
+    let cpu = fs::read(format!("{out}/anonymous-{}.pb.gz", CPU.replace(':', "-"))).unwrap();
+    let cpu = decode_pprof(cpu.into(), &Limits::default()).unwrap();
+    // read and write of each label, and seek
+    assert_eq!(cpu.samples.len(), 4);
+
+    let again = run(&export);
+    assert!(again.code == Some(1) && again.err.contains(".pb.gz"), "{}", again.err);
+    let parquet = run(&[&export[..], &["--format", "parquet"]].concat());
+    assert!(parquet.code == Some(1) && parquet.err.contains("--merge makes pprof files"), "{}", parquet.err);
+    let small = run(&[&export[..], &["--query-memory-bytes-max", "1KiB"]].concat());
+    assert!(small.code == Some(1) && small.err.contains("query_memory_bytes_max=1024"), "{}", small.err);
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use flamestore_model::{Tenant, TimeRange};
+use flamestore_query::QueryOptions;
 use flamestore_store::{ExportFormat, ExportOptions, ExportReport};
 
 use super::check::problem_table;
-use super::{Place, advance, bar};
+use super::{Place, advance, bar, merged};
+use crate::config::ByteSize;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, note};
 use crate::select::Optional;
@@ -28,16 +30,28 @@ pub(super) struct Export {
     #[arg(long, short, env = "FLAMESTORE_OUTPUT", value_name = "FOLDER")]
     output: PathBuf,
     /// What files are made.
-    #[arg(long, env = "FLAMESTORE_FORMAT", value_enum, default_value = "parquet")]
+    #[arg(
+        long,
+        env = "FLAMESTORE_FORMAT",
+        value_enum,
+        default_value = "parquet",
+        default_value_if("merge", "true", "pprof")
+    )]
     format: Format,
+    /// Sum up what is selected: one pprof file per profile type.
+    #[arg(long)]
+    merge: bool,
+    /// Memory for `--merge` [default: 1GiB].
+    #[arg(long, env = "FLAMESTORE_QUERY_MEMORY_BYTES_MAX", value_name = "BYTES", requires = "merge")]
+    query_memory_bytes_max: Option<ByteSize>,
 }
 
 /// What files are made.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// One Parquet file per day, with stacks as lists of names.
     Parquet,
-    /// One pprof file per profile.
+    /// One pprof file per profile, or with `--merge` per profile type.
     Pprof,
 }
 
@@ -47,10 +61,13 @@ fn tenant(text: &str) -> flamestore_model::Result<Tenant> {
 
 impl Export {
     pub(super) async fn run(self) -> Outcome {
+        if self.merge && self.format == Format::Parquet {
+            return Err(Failure::new("--merge makes pprof files, but --format is parquet"));
+        }
         let bucket = self.place.open()?;
         let selection = self.selection.selection()?;
         let options = ExportOptions {
-            tenant: self.tenant,
+            tenant: self.tenant.clone(),
             selector: selection.query.parse()?,
             range: TimeRange::new(selection.start_unix_nano, selection.end_unix_nano)?,
             format: match self.format {
@@ -62,7 +79,10 @@ impl Export {
             .map_err(|e| Failure::io(format!("--output {}", self.output.display()), &e))?;
         let bar = bar();
         let create = |name: &str| File::create_new(self.output.join(name)).map(BufWriter::new);
-        let report = flamestore_store::export(&bucket, &options, create, &advance(&bar)).await;
+        let report = match self.merge {
+            true => merged::export(bucket, &options, self.query_options(), create).await,
+            false => flamestore_store::export(&bucket, &options, create, &advance(&bar)).await,
+        };
         bar.finish_and_clear();
         let report = report?;
         let paths = report.files.iter().map(|file| format!("{}\n", self.output.join(file).display()));
@@ -73,6 +93,12 @@ impl Export {
         }
         note(problem_table(&report.problems).trim_end());
         Err(Failure::told())
+    }
+
+    fn query_options(&self) -> QueryOptions {
+        let mut options = QueryOptions::default();
+        options.memory_bytes_max = self.query_memory_bytes_max.map_or(options.memory_bytes_max, |bytes| bytes.0);
+        options
     }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod ls;
+mod merged;
 mod repair;
 mod usage;
 
