@@ -98,6 +98,10 @@ impl Client {
         };
         let failure = Failure::new(message);
         match status.code() {
+            // what the server says itself, it says running
+            Code::Unavailable if status.metadata().contains_key("flamestore-error") => {
+                failure.hint("nothing is wrong with the request; send it again later")
+            }
             Code::Unavailable => failure.hint(format!("is `flamestore serve` running on {}?", self.address)),
             Code::DeadlineExceeded | Code::Cancelled => {
                 failure.hint("ask for a shorter time range, or wait longer with --timeout")

@@ -23,7 +23,7 @@ use flamestore_formats::{encode_pprof, gzip};
 use flamestore_proto::v1::ingest_service_client::IngestServiceClient;
 use flamestore_proto::v1::{Label, PushRequest, RawProfile};
 use flamestore_testkit::{S3Place, Wire, profile};
-use support::{Running, command};
+use support::{Running, command, write_pprof};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -277,7 +277,9 @@ async fn push_one(server: &Running, number: i64, acknowledged: &mut BTreeSet<Str
 fn a_server_whose_log_has_no_room_refuses_pushes_answers_queries_and_goes_on_when_there_is() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let place = runtime.block_on(S3Place::open("no-room")).unwrap();
-    let disk = tempfile::tempdir().unwrap();
+    let (disk, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let many = (0..2 * SHARED_STACKS).map(|n| format!("main;other;f{n} 1")).collect::<Vec<_>>().join(" | ");
+    let file = write_pprof(files.path(), "other.pb.gz", &profile(&many));
     // nothing is flushed by itself, so the log is all there is
     let whole = || serve(&place, &place.access.endpoint, disk.path(), &["--flush-interval", "1h"]);
     let mut acknowledged = BTreeSet::new();
@@ -290,6 +292,8 @@ fn a_server_whose_log_has_no_room_refuses_pushes_answers_queries_and_goes_on_whe
         for part in ["wal: cannot write the log", "ulimit -f", disk.path().to_str().unwrap()] {
             assert!(refused.message().contains(part), "{refused}");
         }
+        let told = server.run(&["push", file.to_str().unwrap()]);
+        assert!(told.code == Some(1) && told.err.contains("send it again later"), "{}", told.err);
         audit(&server, &acknowledged);
         server.stop("KILL");
     }
