@@ -343,5 +343,33 @@ async fn sql_joins_stacks_in_segments_of_every_format() {
         let batches: Vec<_> = world.engine.sql(&tenant, joined).await.unwrap().batches.try_collect().await.unwrap();
         writeln!(text, "{}", datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap()).unwrap();
     }
-    expect![[r#""#]].assert_eq(&text);
+    expect![[r#"
+        +---------+----------+--------+--------+--------+
+        | profile | is_total | stacks | leaves | depths |
+        +---------+----------+--------+--------+--------+
+        | 0       | true     | 2      | 2      | 0      |
+        | 1       | true     | 3      | 3      | 0      |
+        | 2       | true     | 3      | 3      | 0      |
+        | 3       | true     | 2      | 2      | 0      |
+        | 5       | true     | 1      | 1      | 0      |
+        +---------+----------+--------+--------+--------+
+        +---------+----------+--------+--------+--------+
+        | profile | is_total | stacks | leaves | depths |
+        +---------+----------+--------+--------+--------+
+        | 0       | true     | 2      | 2      | 0      |
+        | 1       | true     | 3      | 3      | 0      |
+        | 2       | true     | 3      | 3      | 0      |
+        | 3       | true     | 2      | 2      | 0      |
+        | 5       | true     | 1      | 1      | 0      |
+        +---------+----------+--------+--------+--------+
+        +---------+----------+--------+--------+--------+
+        | profile | is_total | stacks | leaves | depths |
+        +---------+----------+--------+--------+--------+
+        | 0       | true     | 2      | 2      | 2      |
+        | 1       | true     | 3      | 3      | 3      |
+        | 2       | true     | 3      | 3      | 3      |
+        | 3       | true     | 2      | 2      | 2      |
+        | 5       | true     | 1      | 1      | 1      |
+        +---------+----------+--------+--------+--------+
+    "#]].assert_eq(&text);
 }
