@@ -4,7 +4,7 @@
 --   .read docs/views-rollups.sql
 --
 -- They are made when segments of an hour or a day are: a bucket that has none yet has no such files, and this fails. Segments of
--- months repeat the days of others: to add days up, name the segments that have profiles in the variable `segments`.
+-- months and years repeat the days of others: to add days up, name the segments that have profiles in the variable `segments`.
 
 CREATE OR REPLACE VIEW windows AS FROM segment_table('windows');
 CREATE OR REPLACE VIEW rollups_1h AS FROM segment_table('rollups_1h');

@@ -1,7 +1,7 @@
 //! What do roll-ups save, and what do they cost: a day's merge of a service with and without, and months and a year against
 //! a day?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,9 +10,9 @@ use flamestore_benches::{FleetSegment, Goal, Report, Turns, fleet_of, rounds, si
 use flamestore_calltree::{FoldOptions, Interner, SealSelection, ValueTree, fold, merge};
 use flamestore_model::{NONE, ProfileId, Selector, TimeRange};
 use flamestore_segment::{
-    DaysOf, DictionaryCache, DictionaryInput, MemorySource, ProfileInput, ProfileMeta, ReadFrom, RollUps, ScanReport,
-    SealedSegment, SegmentInput, SegmentOptions, SegmentReader, SeriesInput, Table, TableSource, build_tables,
-    roll_up_days, seal,
+    DaysOf, DictionaryCache, DictionaryInput, DictionarySelection, MemorySource, ProfileInput, ProfileMeta, ReadFrom,
+    Resolution, RollUps, ScanReport, SealedSegment, SegmentInput, SegmentOptions, SegmentReader, SeriesInput, Table,
+    TableSource, build_tables, roll_up_days, seal,
 };
 use flamestore_testkit::{Fleet, FleetService, Scrape};
 use futures::executor::block_on;
@@ -85,7 +85,7 @@ fn day() -> Outcome<()> {
     requests(&report, "a day from samples", &[sealed], &selector, ReadFrom::Samples)
 }
 
-/// A year of days, and the months that stand for them.
+/// A year of days, the months that stand for them, and the year that stands for the months.
 fn year() -> Outcome<()> {
     let services = size("FLAMESTORE_BENCH_YEAR_SERVICES", 4);
     let per_day = size("FLAMESTORE_BENCH_YEAR_SCRAPES", 24);
@@ -102,7 +102,7 @@ fn year() -> Outcome<()> {
     let mut first = 0;
     for month in &MONTHS[..months] {
         let end = first + usize::try_from(*month)?;
-        sums.push(roll_up(&days[first..end])?);
+        sums.push(roll_up(&days[first..end], RollUps::DaysAndMonths)?);
         first = end;
     }
     let bytes = |segments: &[SealedSegment]| segments.iter().map(|segment| segment.bytes() as f64).sum::<f64>();
@@ -113,6 +113,8 @@ fn year() -> Outcome<()> {
     report.figure("segments of days", bytes(&days) / 1e6, "MB");
     report.figure("of these roll-ups", days.iter().map(rolled).sum::<f64>() / 1e6, "MB");
     report.figure("segments of months", bytes(&sums) / 1e6, "MB");
+    let year = [roll_up(&sums, RollUps::Months)?];
+    report.figure("segment of the year", bytes(&year) / 1e6, "MB");
     let selector: Selector = format!("{{service_name={:?}}}", fleet.service(services / 2).name()).parse()?;
     // April has 30 days.
     let april = 3.min(months - 1);
@@ -122,12 +124,16 @@ fn year() -> Outcome<()> {
         &total(&readers(&sums[april..=april]), &selector, ReadFrom::Widest)?,
         &total(&readers(the_month), &selector, ReadFrom::Samples)?,
     )?;
+    let all = total(&readers(&days), &selector, ReadFrom::Samples)?;
+    equal(&total(&readers(&sums), &selector, ReadFrom::Widest)?, &all)?;
+    equal(&total(&readers(&year), &selector, ReadFrom::Widest)?, &all)?;
+    let ragged = Ragged::new(days.len())?;
     equal(
-        &total(&readers(&sums), &selector, ReadFrom::Widest)?,
-        &total(&readers(&days), &selector, ReadFrom::Samples)?,
+        &ragged.total(&readers(&year)[0], &readers(&sums), &selector)?,
+        &total(&readers(&days[ragged.days.clone()]), &selector, ReadFrom::Samples)?,
     )?;
-    report.note("the month and the year are equal to the sums of all their samples");
-    let ways: [&[SealedSegment]; 4] = [&days[start..=start], &sums[april..=april], &sums, the_month];
+    report.note("the month, the year and the ragged range are equal to the sums of all their samples");
+    let ways: [&[SealedSegment]; 5] = [&days[start..=start], &sums[april..=april], &year, &sums, the_month];
     let warm: Vec<Vec<SegmentReader>> = ways.iter().map(|segments| readers(segments)).collect();
     let mut turns = Turns::default();
     for _ in 0..rounds().max(5) {
@@ -135,21 +141,81 @@ fn year() -> Outcome<()> {
             turns.run(2 * way, || total(&warm[way], &selector, ReadFrom::Widest))?;
             turns.run(2 * way + 1, || total(&readers(segments), &selector, ReadFrom::Widest))?;
         }
+        turns.run(10, || ragged.total(&warm[2][0], &warm[3], &selector))?;
+        turns.run(11, || ragged.total(&readers(&year)[0], &readers(&sums), &selector))?;
     }
     let millis = |way: usize| turns.median(way) * 1e3;
     for (kept, what) in [(0, "symbols kept"), (1, "nothing kept")] {
         report.figure(&format!("a day, {what}"), millis(kept), "ms");
         report.figure(&format!("30 days, {what}"), millis(2 + kept), "ms");
         report.figure(&format!("a year, {what}"), millis(4 + kept), "ms");
-        report.figure(&format!("30 days, day by day, {what}"), millis(6 + kept), "ms");
+        report.figure(&format!("a year, month by month, {what}"), millis(6 + kept), "ms");
+        report.figure(&format!("30 days, day by day, {what}"), millis(8 + kept), "ms");
+        report.figure(&format!("all but the ends of a year, {what}"), millis(10 + kept), "ms");
         report.goal("30 days of a day", millis(2 + kept) / millis(kept), "×", Goal::AtMost(3.0));
         report.goal("a year of a day", millis(4 + kept) / millis(kept), "×", Goal::AtMost(10.0));
+        report.figure("all but the ends of a year, of a day", millis(10 + kept) / millis(kept), "×");
     }
     for (what, segments) in [("a day", ways[0]), ("30 days", ways[1]), ("a year", ways[2])] {
         let segments: Vec<&SealedSegment> = segments.iter().collect();
         requests(&report, what, &segments, &selector, ReadFrom::Widest)?;
     }
     Ok(())
+}
+
+/// A range of whole days that begins and ends within a window of 30 days: the year answers the windows inside, the months at
+/// the ends answer the days that are left.
+struct Ragged {
+    /// Counted from the first day of the year.
+    days: std::ops::Range<usize>,
+    of_year: BTreeSet<i64>,
+    /// By month.
+    of_months: BTreeMap<usize, BTreeSet<i64>>,
+}
+
+impl Ragged {
+    /// All but 15 days at the start of the year and 16 at its end.
+    fn new(days: usize) -> Outcome<Self> {
+        let range = 15..days - 16;
+        let start = |day: usize| -> Outcome<i64> { Ok(YEAR_START + i64::try_from(day)? * DAY) };
+        let wanted = range.clone().map(start).collect::<Outcome<BTreeSet<i64>>>()?;
+        let is_whole = |day: &i64| {
+            let first = Resolution::Month.start_of(*day);
+            (0..Resolution::Month.nanos() / DAY).all(|day| wanted.contains(&(first + day * DAY)))
+        };
+        let of_year: BTreeSet<i64> = wanted.iter().copied().filter(is_whole).collect();
+        let mut of_months: BTreeMap<usize, BTreeSet<i64>> = BTreeMap::new();
+        let mut first = YEAR_START;
+        for (month, days) in MONTHS.iter().enumerate() {
+            let own = wanted.range(first..first + days * DAY).filter(|day| !of_year.contains(day));
+            let own: BTreeSet<i64> = own.copied().collect();
+            if !own.is_empty() {
+                of_months.insert(month, own);
+            }
+            first += days * DAY;
+        }
+        Ok(Self { days: range, of_year, of_months })
+    }
+
+    fn total(&self, year: &SegmentReader, months: &[SegmentReader], selector: &Selector) -> Outcome<ValueTree> {
+        let mut trees = Vec::new();
+        let of_months = self.of_months.iter().map(|(month, days)| (&months[*month], days));
+        for (reader, days) in of_months.chain((!self.of_year.is_empty()).then_some((year, &self.of_year))) {
+            trees.extend(of_days(reader, days, selector)?.map(|tree| (tree, 0)));
+        }
+        Ok(merge(trees, 1))
+    }
+}
+
+/// What `days` of the one service of `selector` come to.
+fn of_days(reader: &SegmentReader, days: &BTreeSet<i64>, selector: &Selector) -> Outcome<Option<ValueTree>> {
+    let series = block_on(reader.select_series(selector))?;
+    let windows = block_on(reader.cover_days(&series, days, ReadFrom::Widest))?.windows;
+    let (rows, entries) = (block_on(reader.series())?, block_on(reader.dictionaries())?);
+    let Some(row) = series.min().and_then(|id| rows.get(id)) else { return Ok(None) };
+    let entry = entries[row.dictionary_id as usize].clone();
+    let selection = DictionarySelection { entry, profiles: Vec::new(), windows };
+    Ok(Some(block_on(reader.merge_dictionary(&selection, &mut ScanReport::default()))?))
 }
 
 /// The segments of the days of a fleet with `per_day` profiles a day, whose times are spread over the year.
@@ -208,10 +274,10 @@ fn day_of(
     Ok(DictionaryInput { service_name: service.name(), sealed, series: vec![series] })
 }
 
-fn roll_up(days: &[SealedSegment]) -> Outcome<SealedSegment> {
+fn roll_up(segments: &[SealedSegment], rollups: RollUps) -> Outcome<SealedSegment> {
     let inputs: Vec<DaysOf> =
-        readers(days).into_iter().map(|reader| DaysOf { reader: Arc::new(reader), days: None }).collect();
-    let options = options(RollUps::Days);
+        readers(segments).into_iter().map(|reader| DaysOf { reader: Arc::new(reader), days: None }).collect();
+    let options = options(rollups);
     Ok(seal(block_on(roll_up_days(&inputs, &options))?, &options)?)
 }
 

@@ -79,6 +79,8 @@ pub struct QueryReport {
     pub profiles: u64,
     /// Rows read.
     pub rows: u64,
+    /// Windows of 30 days that roll-ups answered.
+    pub months: u64,
     /// Windows of a day that roll-ups answered.
     pub days: u64,
     /// Windows of an hour that roll-ups answered.

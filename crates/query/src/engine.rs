@@ -14,6 +14,9 @@ use crate::session::Session;
 use crate::sink::ReportSink;
 use crate::{codec, export, metadata, sql};
 
+/// How often a query is asked at most: of a damaged year its months answer, of a damaged month its days.
+const ASKED_MAX: usize = 3;
+
 /// What bounds queries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryOptions {
@@ -63,10 +66,7 @@ impl Engine {
     /// # Errors
     /// `Invalid` also when profiles of more than one type are selected, or when the sum of magnitudes leaves 64 bits.
     pub async fn merge(&self, query: &Query) -> Result<Answer<ValueTree>> {
-        match self.merge_once(query).await? {
-            answer if self.lacks_stand_in(&answer.report) => self.merge_once(query).await,
-            answer => Ok(answer),
-        }
+        self.without_damaged_stand_ins(|| self.merge_once(query)).await
     }
 
     /// Two selections as one call tree with two columns, `before` and `after`.
@@ -74,10 +74,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::merge`].
     pub async fn diff(&self, before: &Query, after: &Query) -> Result<Answer<ValueTree>> {
-        match self.diff_once(before, after).await? {
-            answer if self.lacks_stand_in(&answer.report) => self.diff_once(before, after).await,
-            answer => Ok(answer),
-        }
+        self.without_damaged_stand_ins(|| self.diff_once(before, after)).await
     }
 
     /// The functions of the selected profiles with what they spend, the largest self values first.
@@ -143,10 +140,7 @@ impl Engine {
         if step_nano <= 0 || step_nano > i64::MAX / 4 {
             return Err(Error::invalid("a step is longer than 0 and at most 73 years").with("step_nano", step_nano));
         }
-        match self.totals_once(query, step_nano, group_by).await? {
-            answer if self.lacks_stand_in(&answer.report) => self.totals_once(query, step_nano, group_by).await,
-            answer => Ok(answer),
-        }
+        self.without_damaged_stand_ins(|| self.totals_once(query, step_nano, group_by)).await
     }
 
     /// The newest `limit` of the selected profiles, newest first; 0 stands for all.
@@ -253,8 +247,22 @@ impl Engine {
         Ok(self.answer(value, &sink))
     }
 
-    /// Whether a segment that stands in for others turned out to be damaged. It is left aside by now, so asking again asks
-    /// the others.
+    /// Asks again while a segment that stands in for others turns out to be damaged: it is left aside by then.
+    async fn without_damaged_stand_ins<T, F>(&self, ask: impl Fn() -> F) -> Result<Answer<T>>
+    where
+        F: Future<Output = Result<Answer<T>>>,
+    {
+        let mut answer = ask().await?;
+        for _ in 1..ASKED_MAX {
+            if !self.lacks_stand_in(&answer.report) {
+                break;
+            }
+            answer = ask().await?;
+        }
+        Ok(answer)
+    }
+
+    /// Whether a segment that stands in for others turned out to be damaged.
     fn lacks_stand_in(&self, report: &QueryReport) -> bool {
         let manifest = self.store.manifest();
         let mut damaged = report.damaged.iter().filter_map(|damaged| damaged.segment.parse().ok());

@@ -203,7 +203,8 @@ pub(crate) async fn time_series(
 /// The widest windows that lie in one step each.
 fn read_from(allowed: ReadFrom, step_nano: i64) -> ReadFrom {
     let widest = match step_nano {
-        step if step % Resolution::Day.nanos() == 0 => ReadFrom::Widest,
+        step if step % Resolution::Month.nanos() == 0 => ReadFrom::Widest,
+        step if step % Resolution::Day.nanos() == 0 => ReadFrom::Days,
         step if step % Resolution::Hour.nanos() == 0 => ReadFrom::Hours,
         _ => ReadFrom::Samples,
     };

@@ -11,6 +11,8 @@ use crate::selection::Selection;
 pub(crate) struct ScanMetrics {
     dictionaries: Count,
     profiles: Count,
+    windows_30d: Count,
+    rows_30d: Count,
     windows_1d: Count,
     rows_1d: Count,
     windows_1h: Count,
@@ -32,6 +34,8 @@ impl ScanMetrics {
         Self {
             dictionaries: counter("dictionaries"),
             profiles: counter("profiles"),
+            windows_30d: counter("windows_30d"),
+            rows_30d: counter("rows_30d"),
             windows_1d: counter("windows_1d"),
             rows_1d: counter("rows_1d"),
             windows_1h: counter("windows_1h"),
@@ -69,10 +73,12 @@ impl ScanMetrics {
 
     /// Counts what stands for the profiles of a unit: windows of roll-ups and their rows, profiles and their samples.
     pub(crate) fn add_cover(&self, cover: &Cover) {
-        let ((days, rows_1d), (hours, rows_1h)) =
-            (cover.windows_of(Resolution::Day), cover.windows_of(Resolution::Hour));
+        let [(hours, rows_1h), (days, rows_1d), (months, rows_30d)] =
+            Resolution::ALL.map(|resolution| cover.windows_of(resolution));
         let sample_rows = cover.profiles.iter().map(|profile| u64::from(profile.row_count)).sum();
         self.profiles.add(cover.profiles.len());
+        add(&self.windows_30d, months);
+        add(&self.rows_30d, rows_30d);
         add(&self.windows_1d, days);
         add(&self.rows_1d, rows_1d);
         add(&self.windows_1h, hours);

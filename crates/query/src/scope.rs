@@ -60,6 +60,7 @@ impl Scope {
         let readable: Vec<_> = self.snapshot.segments.iter().map(|stored| &stored.entry).collect();
         let stand_ins = match from {
             ReadFrom::Widest => StandIns::new(&readable, range),
+            ReadFrom::Days => StandIns::of_days(&readable, range),
             ReadFrom::Hours | ReadFrom::Samples => StandIns::default(),
         };
         self.select_with(selector, range, &stand_ins).await

@@ -133,7 +133,7 @@ impl Unit {
             }
         };
         if let Some(days) = &self.days {
-            return stored.reader.cover_days(&self.series, days).await;
+            return stored.reader.cover_days(&self.series, days, from).await;
         }
         match stored.reader.cover(&self.series, range, from, scan).await {
             Err(error) if is_damage(&error) && from != ReadFrom::Samples && self.has_samples() => {

@@ -70,13 +70,14 @@ impl ReportSink {
 
     /// Counts what stands for the profiles of a unit.
     pub(crate) fn add_cover(&self, cover: &Cover) {
-        let ((days, rows_1d), (hours, rows_1h)) =
-            (cover.windows_of(Resolution::Day), cover.windows_of(Resolution::Hour));
+        let [(hours, rows_1h), (days, rows_1d), (months, rows_30d)] =
+            Resolution::ALL.map(|resolution| cover.windows_of(resolution));
         let mut report = self.report.lock();
         report.profiles += cover.profile_count();
+        report.months += months;
         report.days += days;
         report.hours += hours;
-        report.rollup_rows += rows_1d + rows_1h;
+        report.rollup_rows += rows_30d + rows_1d + rows_1h;
         if let Some(widened) = cover.widened {
             let hull = report.widened.map_or(widened, |before| TimeRange {
                 start: before.start.min(widened.start),

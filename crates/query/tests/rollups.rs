@@ -11,7 +11,7 @@ use flamestore_model::{ErrorKind, TimeRange};
 use flamestore_query::{Query, ReadFrom};
 use flamestore_segment::{RollUps, SegmentOptions, Table};
 use flamestore_store::{
-    Compactor, CompactorOptions, Entropy, Manifest, ManualClock, ObjectKey, RollUpReport, SegmentEntry,
+    Compactor, CompactorOptions, Entropy, Manifest, ManualClock, ObjectKey, RollUpReport, RolledUp, SegmentEntry,
 };
 use flamestore_testkit::Fixture;
 use object_store::ObjectStoreExt;
@@ -141,7 +141,7 @@ async fn damage_table(world: &World, entry: &SegmentEntry, table: Table) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn samples_stand_in_for_damaged_roll_ups() {
-    for table in Table::ROLLUPS {
+    for table in [Table::Windows, Table::Rollups1h, Table::Rollups1d] {
         let mut world = world().await;
         world.flush().await;
         damage(&world, table).await;
@@ -258,13 +258,15 @@ async fn check_months(world: &World) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn months_rolled_up_answer_as_their_days_do() {
     let mut world = months().await;
-    let rolled = |months, dropped| RollUpReport { months, dropped, left: 0 };
+    let rolled = |months, dropped| RollUpReport { months, years: 0, dropped, left: 0 };
     check_months(&world).await;
-    assert_eq!(roll_up(&world).await, rolled(2, 0));
+    assert_eq!(roll_up(&world).await, rolled(3, 0));
     assert_eq!(roll_up(&world).await, rolled(0, 0));
     check_months(&world).await;
     let report = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report;
-    assert_eq!((report.segments_pruned_stand_in, report.segments_read, report.days), (34, 12, 88));
+    // Of two services two windows of 30 days, in four parts; November goes on and has ten days so far.
+    assert_eq!((report.segments_pruned_stand_in, report.segments_read), (44, 3));
+    assert_eq!((report.months, report.days), (8, 0));
     let problems = flamestore_store::check(&world.store.options().bucket).await.unwrap().problems;
     assert_eq!(problems, []);
 
@@ -293,4 +295,102 @@ async fn days_answer_for_a_damaged_month() {
     check_months(&world).await;
     let report = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report;
     assert_eq!((report.segments_pruned_stand_in, report.damaged), (0, Vec::new()));
+}
+
+/// 2023-01-01.
+const JANUARY_1: i64 = 19_358 * DAY;
+
+/// Every third day of ten months, profiles of two services and two types, a segment a day.
+async fn year() -> World {
+    let mut world = World::with(rolled_up()).await;
+    for day in (0..304_i64).step_by(3) {
+        for (at, service) in ["api", "web"].into_iter().enumerate() {
+            let time = JANUARY_1 + day * DAY + i64::try_from(at).unwrap() * 7 * HOUR;
+            let folded = format!("main;read {} | main;day{} 3", day + 1, day % 31);
+            world.push(&[("service_name", service)], time, Fixture::cpu().profile(&folded)).await;
+        }
+        if day % 10 == 0 {
+            let heap = Fixture::heap().profile("main;keep 2,200,1,100");
+            world.push(&[("service_name", "web")], JANUARY_1 + day * DAY, heap).await;
+        }
+        world.flush().await;
+    }
+    world
+}
+
+async fn check_year(world: &World) {
+    let day = |day: i64| JANUARY_1 + day * DAY;
+    let ranges = [(0, 304), (-9, 400), (12, 290), (100, 190), (40, 70), (45, 52), (3, 4)];
+    let ranges = ranges.map(|(start, end)| TimeRange { start: day(start), end: day(end) });
+    let ragged = TimeRange { start: day(33) + 5 * HOUR, end: day(288) + 3 * HOUR };
+    for range in ranges.into_iter().chain([TimeRange::ALL, ragged]) {
+        for selector in [CPU, r#"{__type__="cpu",service_name="web"}"#, r#"{__type__="inuse_space"}"#] {
+            check(world, &query(selector, range)).await;
+        }
+        for step in [DAY, 30 * DAY] {
+            let query = query(CPU, range);
+            let found = world.engine.time_series(&query, step, &[]).await.unwrap().value;
+            let points = found.iter().flat_map(|series| &series.points);
+            let expected = world.oracle.time_series(&query.selector, &range, step, &[]);
+            let expected = expected.into_values().next().unwrap_or_default();
+            assert_eq!(points.map(|p| (p.time_unix_nano, p.total)).collect::<BTreeMap<_, _>>(), expected, "{range}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_year_answers_as_its_days_do() {
+    let mut world = year().await;
+    check_year(&world).await;
+    assert_eq!(roll_up(&world).await, RollUpReport { months: 10, years: 1, dropped: 0, left: 0 });
+    assert_eq!(roll_up(&world).await, RollUpReport::default());
+    check_year(&world).await;
+    let whole = query(CPU, TimeRange::ALL);
+    let report = world.engine.merge(&whole).await.unwrap().report;
+    // Eleven windows of two services, one segment for 102 of days and 10 of months.
+    assert_eq!((report.segments_read, report.segments_pruned_stand_in, report.months, report.days), (1, 112, 22, 0));
+    let text = world.engine.explain_merge(&whole).await.unwrap();
+    for expected in ["windows_30d=22", "rows_30d=", "windows_1d=0", "segments_pruned_stand_in=112"] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+    let by_day = world.engine.time_series(&whole, DAY, &[]).await.unwrap();
+    assert_eq!((by_day.value[0].points.len(), by_day.report.segments_read), (102, 10));
+    let by_month = world.engine.time_series(&whole, 30 * DAY, &[]).await.unwrap();
+    assert_eq!((by_month.value[0].points.len(), by_month.report.segments_read), (11, 1));
+    // The ends of a ragged range are days of months and, within a day, samples.
+    let ragged = query(CPU, TimeRange { start: JANUARY_1 + 33 * DAY + 5 * HOUR, end: JANUARY_1 + 288 * DAY });
+    let report = world.engine.merge(&ragged).await.unwrap().report;
+    assert_eq!((report.segments_read, report.months), (5, 16));
+    let problems = flamestore_store::check(&world.store.options().bucket).await.unwrap().problems;
+    assert_eq!(problems, []);
+
+    // What comes late answers for itself until month and year are rolled up again.
+    let late = JANUARY_1 + 99 * DAY + HOUR;
+    world.push(&[("service_name", "api")], late, Fixture::cpu().profile("main;late 77")).await;
+    check_year(&world).await;
+    world.flush().await;
+    check_year(&world).await;
+    assert_eq!(roll_up(&world).await, RollUpReport { months: 1, years: 1, dropped: 2, left: 0 });
+    check_year(&world).await;
+    world.reopen().await;
+    check_year(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn months_answer_for_a_damaged_year_and_days_for_a_damaged_month() {
+    let mut world = year().await;
+    roll_up(&world).await;
+    let rolled_up: Vec<Arc<SegmentEntry>> = world.store.manifest().segments.clone();
+    let is = |of: RolledUp| move |entry: &&Arc<SegmentEntry>| entry.stands_for() == Some(of);
+    let year = rolled_up.iter().find(is(RolledUp::Months)).unwrap();
+    damage_table(&world, year, Table::Rollups30d).await;
+    world.reopen().await;
+    check_year(&world).await;
+    let report = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report;
+    assert_eq!((report.segments_read, report.damaged), (10, Vec::new()));
+    damage_table(&world, rolled_up.iter().find(is(RolledUp::Days)).unwrap(), Table::Rollups30d).await;
+    world.reopen().await;
+    check_year(&world).await;
+    let report = world.engine.merge(&query(CPU, TimeRange::ALL)).await.unwrap().report;
+    assert_eq!((report.segments_read, report.damaged), (9 + 11, Vec::new()));
 }

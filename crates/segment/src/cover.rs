@@ -11,6 +11,8 @@
 //! its last profile do, so a day that has hardly begun counts as whole. Where profiles are gone (they expired, or the segment
 //! never had them), the range is widened to the windows that are left, and [`Cover::widened`] says so.
 
+use std::collections::BTreeSet;
+
 use flamestore_model::{Result, TimeRange};
 use roaring::RoaringBitmap;
 
@@ -24,10 +26,24 @@ pub enum ReadFrom {
     /// The widest windows that fit, profiles for the ragged ends.
     #[default]
     Widest,
+    /// Windows of at most a day, profiles for the ragged ends.
+    Days,
     /// Windows of at most an hour, profiles for the ragged ends.
     Hours,
     /// Profiles only, where the segment still has them.
     Samples,
+}
+
+impl ReadFrom {
+    /// Whether windows of `resolution` may answer.
+    pub fn allows(self, resolution: Resolution) -> bool {
+        match self {
+            Self::Widest => true,
+            Self::Days => resolution <= Resolution::Day,
+            Self::Hours => resolution <= Resolution::Hour,
+            Self::Samples => false,
+        }
+    }
 }
 
 /// What stands for the profiles of a range.
@@ -86,12 +102,57 @@ pub(crate) async fn cover(
     Ok(cover)
 }
 
+/// The windows of `series` that stand for `days`: a window of 30 days for all of its days, where all are wanted.
+pub(crate) async fn cover_days(
+    reader: &SegmentReader,
+    series: &RoaringBitmap,
+    days: &BTreeSet<i64>,
+    from: ReadFrom,
+) -> Result<Cover> {
+    let windows = reader.windows().await?;
+    let has_days = reader.has(Table::Rollups1d);
+    let has_months = reader.has(Table::Rollups30d) && from.allows(Resolution::Month);
+    let mut cover = Cover::default();
+    for id in series {
+        // A month comes after its days.
+        let (mut wanted, mut all_wanted) = (Vec::new(), true);
+        for window in windows.of(id) {
+            match window.resolution {
+                Resolution::Day if has_days && days.contains(&window.time_unix_nano) => wanted.push(*window),
+                Resolution::Day if has_days => all_wanted = false,
+                Resolution::Month if has_months => {
+                    let is_wanted = match has_days {
+                        true => all_wanted && !wanted.is_empty(),
+                        false => has_one(days, window),
+                    };
+                    if is_wanted {
+                        wanted = vec![*window];
+                    }
+                    cover.windows.append(&mut wanted);
+                    all_wanted = true;
+                }
+                _ => {}
+            }
+        }
+        cover.windows.append(&mut wanted);
+    }
+    cover.windows.sort_by_key(|window| window.window);
+    Ok(cover)
+}
+
+/// Whether one of `days` is in `window`.
+fn has_one(days: &BTreeSet<i64>, window: &WindowRow) -> bool {
+    let mut from = days.range(window.time_unix_nano..);
+    from.next().is_some_and(|day| window.resolution.start_of(*day) == window.time_unix_nano)
+}
+
 /// The resolutions to answer from, the widest first.
 fn levels(reader: &SegmentReader, from: ReadFrom, has_profiles: bool) -> Vec<Resolution> {
     let rolled_up = |resolution: &Resolution| reader.has(Table::Windows) && reader.has(resolution.table());
     let mut levels: Vec<Resolution> = Resolution::ALL.into_iter().filter(rolled_up).collect();
-    if from == ReadFrom::Hours && (has_profiles || levels.contains(&Resolution::Hour)) {
-        levels.retain(|resolution| *resolution == Resolution::Hour);
+    let is_allowed = |resolution: &Resolution| from.allows(*resolution);
+    if from != ReadFrom::Samples && (has_profiles || levels.iter().any(is_allowed)) {
+        levels.retain(is_allowed);
     }
     levels.reverse();
     levels

@@ -11,6 +11,8 @@ pub enum Resolution {
     Hour,
     /// One day of UTC.
     Day,
+    /// Thirty days of UTC.
+    Month,
 }
 
 /// Which roll-ups a segment is built with.
@@ -23,19 +25,22 @@ pub enum RollUps {
     Hours,
     /// Those of hours and of days: for segments of about a day.
     HoursAndDays,
-    /// Those of days: for segments of many days that stand for others.
-    Days,
+    /// Those of days and of 30 days: for segments of a month that stand for others.
+    DaysAndMonths,
+    /// Those of 30 days: for segments of many months that stand for others.
+    Months,
 }
 
 impl Resolution {
     /// All resolutions, the finest first.
-    pub const ALL: [Self; 2] = [Self::Hour, Self::Day];
+    pub const ALL: [Self; 3] = [Self::Hour, Self::Day, Self::Month];
 
     /// The length of a window in nanoseconds.
     pub fn nanos(self) -> i64 {
         match self {
             Self::Hour => 3_600_000_000_000,
             Self::Day => 86_400_000_000_000,
+            Self::Month => 30 * 86_400_000_000_000,
         }
     }
 
@@ -49,6 +54,7 @@ impl Resolution {
         match self {
             Self::Hour => Table::Rollups1h,
             Self::Day => Table::Rollups1d,
+            Self::Month => Table::Rollups30d,
         }
     }
 
@@ -64,8 +70,9 @@ impl RollUps {
         match self {
             Self::None => &[],
             Self::Hours => &[Resolution::Hour],
-            Self::HoursAndDays => &Resolution::ALL,
-            Self::Days => &[Resolution::Day],
+            Self::HoursAndDays => &[Resolution::Hour, Resolution::Day],
+            Self::DaysAndMonths => &[Resolution::Day, Resolution::Month],
+            Self::Months => &[Resolution::Month],
         }
     }
 }
@@ -75,6 +82,7 @@ impl fmt::Display for Resolution {
         f.write_str(match self {
             Self::Hour => "1h",
             Self::Day => "1d",
+            Self::Month => "30d",
         })
     }
 }

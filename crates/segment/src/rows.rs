@@ -213,8 +213,8 @@ pub struct WindowSums {
     pub maxes: Vec<i64>,
 }
 
-/// The windows of a segment; row `i` is window `i`. Those of a series are neighbours and in order of time, each day after
-/// its hours.
+/// The windows of a segment; row `i` is window `i`. Those of a series are neighbours and in order of time, each one after
+/// the shorter ones inside of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WindowTable {
     /// The rows.

@@ -6,7 +6,7 @@
 //!    ▼                                     ▼
 //! stacks ─▶ call_sites ─▶ locations ─▶ functions ─▶ strings ◀─ label_sets, mappings
 //!    ▲ stack_id
-//! rollups_1h, rollups_1d ──▶ windows ──▶ series
+//! rollups_1h, rollups_1d, rollups_30d ──▶ windows ──▶ series
 //! ```
 //!
 //! Ids are segment-global: the first id of the dictionary plus the id inside it. The bytes and the promise of
@@ -60,6 +60,8 @@ pub enum Table {
     Rollups1h,
     /// One row per series, day and stack.
     Rollups1d,
+    /// One row per series, 30 days and stack.
+    Rollups30d,
 }
 
 /// What a column holds.
@@ -263,7 +265,7 @@ mod columns {
 
 impl Table {
     /// All tables, in the order segments list them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Samples,
         Self::Profiles,
         Self::Series,
@@ -279,10 +281,11 @@ impl Table {
         Self::Windows,
         Self::Rollups1h,
         Self::Rollups1d,
+        Self::Rollups30d,
     ];
 
     /// The tables of roll-ups: a segment has all, some or none of them.
-    pub const ROLLUPS: [Self; 3] = [Self::Windows, Self::Rollups1h, Self::Rollups1d];
+    pub const ROLLUPS: [Self; 4] = [Self::Windows, Self::Rollups1h, Self::Rollups1d, Self::Rollups30d];
 
     /// The table's name: its folder in a bucket and its name in SQL.
     pub fn as_str(self) -> &'static str {
@@ -302,6 +305,7 @@ impl Table {
             Self::Windows => "windows",
             Self::Rollups1h => "rollups_1h",
             Self::Rollups1d => "rollups_1d",
+            Self::Rollups30d => "rollups_30d",
         }
     }
 
@@ -346,7 +350,7 @@ impl Table {
             Self::LabelSets => &["label_set_id"],
             Self::Dictionaries => &["dictionary_id"],
             Self::Windows => &["window_id"],
-            Self::Rollups1h | Self::Rollups1d => &["series_id", "window_id", "stack_id"],
+            Self::Rollups1h | Self::Rollups1d | Self::Rollups30d => &["series_id", "window_id", "stack_id"],
         }
     }
 
@@ -388,7 +392,7 @@ impl Table {
             Self::LabelSets => columns::LABEL_SETS,
             Self::Dictionaries => columns::DICTIONARIES,
             Self::Windows => columns::WINDOWS,
-            Self::Rollups1h | Self::Rollups1d => columns::ROLLUPS,
+            Self::Rollups1h | Self::Rollups1d | Self::Rollups30d => columns::ROLLUPS,
         }
     }
 }

@@ -187,7 +187,7 @@ fn properties(
         // A service has a few hundred profiles and a few thousand symbols, next to tens of thousands of call sites.
         Table::Profiles => options.page_rows / 8,
         // A window has thousands of stacks.
-        Table::Rollups1h | Table::Rollups1d => options.page_rows,
+        Table::Rollups1h | Table::Rollups1d | Table::Rollups30d => options.page_rows,
         _ => options.page_rows / 2,
     };
     let metadata = vec![
@@ -253,7 +253,7 @@ fn statistics(table: Table, column: usize) -> EnabledStatistics {
         Table::Samples if matches!(name, "series_id" | "time_unix_nano") => EnabledStatistics::Page,
         Table::Samples => EnabledStatistics::Chunk,
         Table::Profiles if matches!(name, "profile" | "series_id" | "time_unix_nano") => EnabledStatistics::Page,
-        Table::Rollups1h | Table::Rollups1d if name == "stack_id" => EnabledStatistics::Chunk,
+        Table::Rollups1h | Table::Rollups1d | Table::Rollups30d if name == "stack_id" => EnabledStatistics::Chunk,
         _ if table.sorted_by().contains(&name) => EnabledStatistics::Page,
         _ => EnabledStatistics::Chunk,
     }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
@@ -12,15 +12,15 @@ use bytes::Bytes;
 use expect_test::{Expect, expect};
 use flamestore_model::{Selector, TimeRange};
 use flamestore_segment::{
-    Cover, DaysOf, MemorySource, ReadFrom, Resolution, RollUps, ScanReport, SegmentReader, Table, build_tables,
-    read_everything, roll_up_days, seal,
+    Cover, DaysOf, DictionarySelection, MemorySource, ReadFrom, Resolution, RollUps, ScanReport, SegmentOptions,
+    SegmentReader, Table, WindowRow, build_tables, read_everything, roll_up_days, seal,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
 use support::{Stored, expected_sums, input, merged_sums, options, profiles, sealed_with, stack, tables};
 
 const MINUTE: i64 = 60_000_000_000;
-const ROLL_UPS: [RollUps; 4] = [RollUps::None, RollUps::Hours, RollUps::HoursAndDays, RollUps::Days];
+const ROLL_UPS: [RollUps; 4] = [RollUps::None, RollUps::Hours, RollUps::HoursAndDays, RollUps::DaysAndMonths];
 
 fn without(stored: &[Stored], rollups: RollUps, gone: &[Table]) -> SegmentReader {
     let mut tables: Vec<(Table, Bytes)> = tables(&sealed_with(stored, rollups));
@@ -142,12 +142,12 @@ fn instant_values_keep_the_last_and_the_largest() {
     .assert_eq(&sums(Table::Rollups1d));
 }
 
-/// Last and largest values and sums by service, type, day and stack.
-fn days(reader: &SegmentReader) -> BTreeMap<(String, String, i64, Vec<u32>), [i64; 3]> {
+/// Last and largest values and sums by service, type, start of the window and stack.
+fn windows(reader: &SegmentReader, of: Resolution) -> BTreeMap<(String, String, i64, Vec<u32>), [i64; 3]> {
     let mut report = ScanReport::default();
     let mut found = BTreeMap::new();
     let (entries, series) = (block_on(reader.dictionaries()).unwrap(), block_on(reader.series()).unwrap());
-    for window in block_on(reader.windows()).unwrap().rows.iter().filter(|w| w.resolution == Resolution::Day) {
+    for window in block_on(reader.windows()).unwrap().rows.iter().filter(|w| w.resolution == of) {
         let series = &series.rows[window.series_id as usize];
         let entry = &entries[series.dictionary_id as usize];
         let sealed = block_on(reader.load_dictionary(entry.dictionary_id, &mut report)).unwrap();
@@ -161,17 +161,70 @@ fn days(reader: &SegmentReader) -> BTreeMap<(String, String, i64, Vec<u32>), [i6
     found
 }
 
-/// The days of `stored` in `parts` segments, rolled up to one segment.
-fn rolled_up(stored: &[Stored], parts: usize) -> SegmentReader {
-    let of = |part: usize| stored.iter().skip(part).step_by(parts).cloned().collect::<Vec<_>>();
-    let input = |part| DaysOf { reader: Arc::new(without(&of(part), RollUps::HoursAndDays, &[])), days: None };
-    let inputs: Vec<DaysOf> = (0..parts).map(input).collect();
-    let tables = block_on(roll_up_days(&inputs, &options())).unwrap();
-    let sealed = seal(tables, &options()).unwrap();
-    let tables = support::tables(&sealed);
-    assert!(tables.iter().all(|(table, _)| !matches!(table, Table::Samples | Table::Profiles | Table::Rollups1h)));
+/// Every `step`-th of `stored`, from the `first` on.
+fn every(stored: &[Stored], first: usize, step: usize) -> Vec<Stored> {
+    stored.iter().skip(first).step_by(step).cloned().collect()
+}
+
+/// `inputs` as one segment without profiles.
+fn united(inputs: Vec<SegmentReader>, rollups: RollUps) -> SegmentReader {
+    let inputs = inputs.into_iter().map(|reader| DaysOf { reader: Arc::new(reader), days: None });
+    let options = SegmentOptions { rollups, ..options() };
+    let tables = block_on(roll_up_days(&inputs.collect::<Vec<_>>(), &options)).unwrap();
+    let tables = support::tables(&seal(tables, &options).unwrap());
+    let of_rollups: Vec<Table> = rollups.resolutions().iter().map(|resolution| resolution.table()).collect();
+    let fits = |table: &Table| match table {
+        Table::Windows => true,
+        table if Table::ROLLUPS.contains(table) => of_rollups.contains(table),
+        table => !table.may_be_absent(),
+    };
+    assert!(tables.iter().all(|(table, _)| fits(table)));
     read_everything(tables.clone()).unwrap();
     SegmentReader::new(Arc::new(MemorySource::new(tables)))
+}
+
+/// The days of `stored` in `parts` segments, rolled up to one segment: a month.
+fn rolled_up(stored: &[Stored], parts: usize) -> SegmentReader {
+    let input = |part| without(&every(stored, part, parts), RollUps::HoursAndDays, &[]);
+    united((0..parts).map(input).collect(), RollUps::DaysAndMonths)
+}
+
+/// The same by way of `months` segments of days and 30 days: a year.
+fn rolled_up_twice(stored: &[Stored], parts: usize, months: usize) -> SegmentReader {
+    let month = |at| rolled_up(&every(stored, at, months), parts);
+    united((0..months).map(month).collect(), RollUps::Months)
+}
+
+/// Sums of what stands for `days`.
+fn sums_of_days(reader: &SegmentReader, days: &BTreeSet<i64>) -> (Cover, support::Sums) {
+    let (mut sums, mut report) = (support::Sums::new(), ScanReport::default());
+    let all = block_on(reader.select_series(&Selector::default())).unwrap();
+    let cover = block_on(reader.cover_days(&all, days, ReadFrom::Widest)).unwrap();
+    let series = block_on(reader.series()).unwrap();
+    for entry in block_on(reader.dictionaries()).unwrap().iter() {
+        let is_own = |w: &&WindowRow| series.rows[w.series_id as usize].dictionary_id == entry.dictionary_id;
+        let windows = cover.windows.iter().filter(is_own).copied().collect();
+        let selection = DictionarySelection { entry: entry.clone(), profiles: Vec::new(), windows };
+        let tree = block_on(reader.merge_dictionary(&selection, &mut report)).unwrap();
+        let nodes = (0..).zip(&tree.values[0]).filter(|(_, value)| **value != 0);
+        sums.extend(nodes.map(|(node, value)| ((entry.service_name.clone(), tree.tree.stack(node)), *value)));
+    }
+    (cover, sums)
+}
+
+/// Sums of the profiles of `days`.
+fn expected_of_days(stored: &[Stored], days: &BTreeSet<i64>) -> support::Sums {
+    let mut sums = support::Sums::new();
+    for start in days {
+        let day = Resolution::Day.nanos();
+        let end = start.div_euclid(day).saturating_add(1).saturating_mul(day);
+        for (stack, value) in expected_sums(&input(stored), &Selector::default(), &TimeRange { start: *start, end }) {
+            let sum = sums.entry(stack).or_default();
+            *sum = value.wrapping_add(*sum);
+        }
+    }
+    sums.retain(|_, value| *value != 0);
+    sums
 }
 
 #[test]
@@ -179,23 +232,52 @@ fn days_of_several_segments_become_one() {
     let stored: Vec<Stored> = every_20_minutes(-24 * 60 * MINUTE, 3 * 72);
     let whole = without(&stored, RollUps::HoursAndDays, &[]);
     for parts in [1, 2, 5] {
+        let days = |reader: &SegmentReader| windows(reader, Resolution::Day);
         assert_eq!(days(&rolled_up(&stored, parts)), days(&whole), "{parts} parts");
     }
     let only = DaysOf { reader: Arc::new(whole), days: Some([0].into()) };
-    let one_day = block_on(roll_up_days(&[only], &options())).unwrap();
-    assert_eq!((one_day.meta.time_min, one_day.rows(Table::Windows)), (0, 2));
+    let months = SegmentOptions { rollups: RollUps::DaysAndMonths, ..options() };
+    let one_day = block_on(roll_up_days(&[only], &months)).unwrap();
+    assert_eq!((one_day.meta.time_min, one_day.rows(Table::Windows)), (0, 4));
+    let hours = block_on(roll_up_days(&[], &options())).unwrap_err();
+    assert_eq!(hours.kind(), flamestore_model::ErrorKind::Internal);
+}
+
+#[test]
+fn a_window_of_30_days_stands_for_its_days_where_all_are_wanted() {
+    // From 20 days before 1970 on, two profiles of each of two series a day, for 50 days.
+    let profile = |n: i64| Stored {
+        time: (n / 4 - 20) * 24 * 60 * MINUTE + n,
+        ty: u8::from(n % 2 == 0),
+        ..every_20_minutes(0, 1)[0].clone()
+    };
+    let stored: Vec<Stored> = (0..200).map(profile).collect();
+    let (month, year) = (rolled_up(&stored, 2), rolled_up_twice(&stored, 1, 3));
+    let days = |range: std::ops::Range<i64>| -> BTreeSet<i64> { range.map(|day| day * 24 * 60 * MINUTE).collect() };
+    let check = |reader: &SegmentReader, range, expected: (u64, u64)| {
+        let (cover, sums) = sums_of_days(reader, &days(range));
+        assert_eq!((cover.windows_of(Resolution::Month).0, cover.windows_of(Resolution::Day).0), expected);
+        sums
+    };
+    check(&month, -20..30, (4, 0));
+    check(&month, -100..100, (4, 0));
+    assert_eq!(check(&month, -3..30, (2, 6)), expected_of_days(&stored, &days(-3..30)));
+    assert_eq!(check(&month, -20..29, (2, 58)), expected_of_days(&stored, &days(-20..29)));
+    check(&month, 30..40, (0, 0));
+    assert_eq!(check(&year, -30..0, (2, 0)), expected_of_days(&stored, &days(-30..0)));
+    assert_eq!(check(&year, -30..30, (4, 0)), expected_of_days(&stored, &days(-30..30)));
 }
 
 /// Profiles around 1970 and at the ends of time, on the borders of windows and between them.
 fn spread() -> impl Strategy<Value = Vec<Stored>> {
     let offset = prop_oneof![3 => Just(0_i64), 1 => Just(-1), 1 => Just(1), 1 => Just(17 * MINUTE)];
     let place = |offset: i64| move |time: i64| time * 360 * MINUTE + offset;
-    (profiles(), offset, any::<bool>()).prop_map(move |(mut stored, offset, at_the_ends)| {
+    (profiles(), offset, any::<bool>(), 0..3_usize).prop_map(move |(mut stored, offset, at_the_ends, scale)| {
         for profile in &mut stored {
             profile.time = match (at_the_ends, profile.time) {
                 (true, -20..-10) => i64::MIN - (profile.time + 11),
                 (true, 10..20) => i64::MAX - (profile.time - 10),
-                (_, time) if profile.host == 1 => place(offset)(time),
+                (_, time) if profile.host == 1 => place(offset)(time * [1, 1, 40][scale]),
                 (_, time) => time * 20 * MINUTE,
             };
         }
@@ -224,19 +306,42 @@ proptest! {
 
     #[test]
     fn days_of_any_segments_become_one(stored in spread(), parts in 1..4_usize) {
-        let (whole, rolled) = (without(&stored, RollUps::HoursAndDays, &[]), rolled_up(&stored, parts));
-        let without_last = |reader| -> Vec<_> {
-            // Which of two profiles of one time is the last is not told.
-            let days = days(reader).into_iter().map(|(key, [sum, _, max])| (key, [sum, max]));
-            days.filter(|(_, values)| *values != [0, 0]).collect()
+        let (whole, rolled) = (without(&stored, RollUps::DaysAndMonths, &[]), rolled_up(&stored, parts));
+        let year = rolled_up_twice(&stored, 1, parts);
+        for (rolled, resolution) in [(&rolled, Resolution::Day), (&rolled, Resolution::Month), (&year, Resolution::Month)] {
+            let without_last = |reader| -> Vec<_> {
+                // Which of two profiles of one time is the last is not told.
+                let found = windows(reader, resolution).into_iter().map(|(key, [sum, _, max])| (key, [sum, max]));
+                found.filter(|(_, values)| *values != [0, 0]).collect()
+            };
+            prop_assert_eq!(without_last(rolled), without_last(&whole));
+            let rows = |reader: &SegmentReader| {
+                let rows = block_on(reader.windows()).unwrap().rows.clone().into_iter();
+                let rows = rows.filter(|window| window.resolution == resolution);
+                rows.map(|w| (w.series_id, w.time_min, w.time_max, w.profile_count, w.total, w.total_magnitude)).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(rows(rolled), rows(&whole));
+        }
+    }
+
+    #[test]
+    fn any_days_of_a_month_are_a_plain_sum(stored in spread(), parts in 1..4_usize, picked in any::<u64>()) {
+        let mut stored = stored;
+        stored.retain(|profile| profile.time < i64::MAX);
+        let starts: BTreeSet<i64> = stored.iter().map(|profile| Resolution::Day.start_of(profile.time)).collect();
+        let of = |picked: u64| -> BTreeSet<i64> {
+            let numbered = (0..64).zip(&starts).filter(|(at, _)| picked >> at & 1 == 1);
+            numbered.map(|(_, start)| *start).collect()
         };
-        prop_assert_eq!(without_last(&rolled), without_last(&whole));
-        let windows = |reader: &SegmentReader| {
-            let of_days = block_on(reader.windows()).unwrap().rows.clone().into_iter();
-            let of_days = of_days.filter(|window| window.resolution == Resolution::Day);
-            of_days.map(|w| (w.series_id, w.time_min, w.time_max, w.profile_count, w.total, w.total_magnitude)).collect::<Vec<_>>()
-        };
-        prop_assert_eq!(windows(&rolled), windows(&whole));
+        let month = rolled_up(&stored, parts);
+        for days in [of(picked), of(u64::MAX), of(picked | picked >> 7 | picked << 9)] {
+            prop_assert_eq!(sums_of_days(&month, &days).1, expected_of_days(&stored, &days));
+        }
+        // Of a year windows of 30 days are asked for as a whole.
+        let whole = |start: &i64| of(picked).iter().any(|day| Resolution::Month.start_of(*day) == Resolution::Month.start_of(*start));
+        let days: BTreeSet<i64> = starts.iter().copied().filter(whole).collect();
+        let year = rolled_up_twice(&stored, parts, 2);
+        prop_assert_eq!(sums_of_days(&year, &days).1, expected_of_days(&stored, &days));
     }
 
     #[test]
@@ -246,7 +351,7 @@ proptest! {
         start in -24_i64..24,
         length in 0_i64..48,
     ) {
-        let gone = [&[Table::Samples, Table::Profiles][..], &[Table::Rollups1h], &[Table::Rollups1d], &Table::ROLLUPS][gone];
+        let gone = [&[Table::Samples, Table::Profiles][..], &[Table::Rollups1h], &[Table::Rollups1d], &Table::ROLLUPS[..]][gone];
         let reader = without(&stored, RollUps::HoursAndDays, gone);
         let range = TimeRange { start: start * 60 * MINUTE, end: (start + length) * 60 * MINUTE };
         let cover = cover(&reader, &range, ReadFrom::Widest);

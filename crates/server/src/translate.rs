@@ -212,6 +212,7 @@ pub(crate) fn report(report: QueryReport) -> v1::QueryReport {
         widened: report.widened.map(|range| v1::TimeSpan { start_unix_nano: range.start, end_unix_nano: range.end }),
         segments_expired: report.segments_expired,
         segments_pruned_by_stand_in: report.segments_pruned_stand_in,
+        windows_30d: report.months,
     }
 }
 

@@ -58,7 +58,7 @@ pub use metric::names as metric_names;
 pub use options::{Access, Background, StoreOptions};
 pub use push::PushProfile;
 pub use retain::{Keep, RetentionOverride, RetentionPolicy, RetentionTimes};
-pub use roll_up::{RollUpPlan, RollUpPolicy, RollUpReport, StandIns, plan_roll_ups};
+pub use roll_up::{RollUpPlan, RollUpPolicy, RollUpReport, RolledUp, StandIns, plan_roll_ups, plan_years};
 pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};
 pub use store::{HeadStatus, Store};
 pub use tools::{

@@ -3,7 +3,7 @@
 //! ```text
 //! offset  size  what
 //!      0     4  "FSMF"
-//!      4     4  format version, little-endian; 4
+//!      4     4  format version, little-endian; 5
 //!      8     8  length of the body, little-endian
 //!     16     8  XXH3-64 of the body, little-endian
 //!     24     …  the body: protobuf, see `wire`
@@ -22,11 +22,12 @@ use flamestore_segment::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::key::{Day, ObjectKey};
+use crate::roll_up::RolledUp;
 
 mod wire;
 
 /// The newest format of manifests this build writes, and the newest it reads.
-pub const MANIFEST_FORMAT: u32 = 4;
+pub const MANIFEST_FORMAT: u32 = 5;
 
 const MAGIC: &[u8; 4] = b"FSMF";
 const HEADER_BYTES: usize = 24;
@@ -185,6 +186,12 @@ impl SegmentEntry {
         self.tables.iter().find(|entry| entry.table == table)
     }
 
+    /// What it repeats as sums; `None` for a segment with profiles of its own.
+    pub fn stands_for(&self) -> Option<RolledUp> {
+        let of = if self.table(Table::Rollups1d).is_some() { RolledUp::Days } else { RolledUp::Months };
+        (!self.covers.is_empty()).then_some(of)
+    }
+
     /// The bytes of all its objects.
     pub fn bytes(&self) -> u64 {
         self.tables.iter().map(|table| table.bytes).sum()
@@ -210,6 +217,10 @@ impl SegmentEntry {
         }
         if !self.covers.is_sorted_by(|a, b| a.day < b.day) || self.covers.iter().any(DayCover::is_wrong) {
             return Some("the days that a segment covers are wrong");
+        }
+        let has_sums = [Table::Rollups1d, Table::Rollups30d].into_iter().any(|table| self.table(table).is_some());
+        if !self.covers.is_empty() && !has_sums {
+            return Some("a segment that covers others has no sums");
         }
         if self.tables.iter().any(|table| table.footer_bytes > table.bytes) {
             return Some("a footer is larger than its object");
@@ -394,6 +405,10 @@ mod tests {
         }
         let frozen = |format| std::fs::read(path(format)).unwrap_or_else(|e| panic!("{e}"));
         let mut expected = sample();
+        for entry in &mut expected.segments {
+            Arc::make_mut(entry).tables.retain(|table| table.table != Table::Rollups30d);
+        }
+        assert_eq!(Manifest::from_bytes(7, &frozen(4))?, expected);
         expected.segments.retain(|entry| entry.covers.is_empty());
         assert_eq!(Manifest::from_bytes(7, &frozen(3))?, expected);
         for state in expected.writers.values_mut() {
@@ -447,6 +462,10 @@ mod tests {
         check(
             |manifest| Arc::make_mut(&mut manifest.segments[1]).covers[0].segments.clear(),
             "the days that a segment covers are wrong",
+        );
+        check(
+            |manifest| Arc::make_mut(&mut manifest.segments[1]).tables.clear(),
+            "a segment that covers others has no sums",
         );
         check(
             |manifest| Arc::make_mut(&mut manifest.segments[0]).tables.swap(0, 1),

@@ -1,4 +1,4 @@
-//! Builds the tables of a segment of roll-ups by day, which has neither profiles nor samples.
+//! Builds the tables of a segment of roll-ups by day or by 30 days, which has neither profiles nor samples.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{Numbered, PlannedSeries, dictionary, id32, meta, postings, rank, ser
 use crate::input::{DictionaryInput, SeriesInput};
 use crate::rows::{Span, WindowRow, WindowSums};
 use crate::schema::Table;
-use crate::{RollUps, SegmentMeta, SegmentOptions, SegmentTables};
+use crate::{SegmentMeta, SegmentOptions, SegmentTables};
 
 /// One service of a segment of days.
 pub(crate) struct ServiceDays {
@@ -28,18 +28,17 @@ pub(crate) struct SeriesDays {
     pub(crate) days: Vec<DayInput>,
 }
 
-/// A window of a day, or a part of one; stacks are those of the service's dictionary.
+/// A window of the finest resolution that is built, or a part of one; stacks are those of the service's dictionary.
 pub(crate) struct DayInput {
     pub(crate) window: WindowRow,
     pub(crate) sums: WindowSums,
 }
 
-/// Numbers, sorts and lays out windows of days; those of one series and day become one.
+/// Numbers, sorts and lays out windows; those of one series and time become one, and longer ones are summed from them.
 ///
 /// # Errors
 /// As [`build_tables`](crate::build_tables).
 pub(crate) fn build_days(mut services: Vec<ServiceDays>, options: &SegmentOptions) -> Result<SegmentTables> {
-    let options = SegmentOptions { rollups: RollUps::Days, ..options.clone() };
     services.sort_by(|a, b| a.service_name.cmp(&b.service_name));
     let (mut planned, mut dictionaries) = (Vec::new(), Vec::<Numbered>::new());
     for (id, service) in services.into_iter().enumerate() {
@@ -59,7 +58,7 @@ pub(crate) fn build_days(mut services: Vec<ServiceDays>, options: &SegmentOption
     planned.sort_by(|a, b| a.0.key().cmp(&b.0.key()));
     let mut tables = SegmentTables::new(SegmentMeta::default());
     let (mut all, mut laid) = (Vec::with_capacity(planned.len()), Vec::with_capacity(planned.len()));
-    let mut rollups = RollUpBuilder::new(&options);
+    let mut rollups = RollUpBuilder::new(options);
     let mut first = 0;
     for (series_id, (series, temporality, days)) in (0..).zip(planned) {
         let numbered = &dictionaries[series.dictionary_id as usize];
@@ -69,10 +68,10 @@ pub(crate) fn build_days(mut services: Vec<ServiceDays>, options: &SegmentOption
         laid.push(row);
         all.push(series);
     }
-    rollups.finish(&options, &mut tables)?;
+    rollups.finish(options, &mut tables)?;
     tables.set(Table::Series, series::build(&all, &laid)?);
     tables.set(Table::Postings, postings::build(&all)?);
-    dictionary::build(&mut dictionaries, &options, &mut tables)?;
+    dictionary::build(&mut dictionaries, options, &mut tables)?;
     tables.meta = meta(&tables, &dictionaries, &all, &laid);
     tables.remove(Table::Samples);
     tables.remove(Table::Profiles);

@@ -195,16 +195,13 @@ impl SegmentReader {
         cover::cover(self, series, range, from, report).await
     }
 
-    /// The windows of `series` that are one of `days`, given by their starts.
+    /// The windows of `series` that stand for `days`, given by their starts: the longest that lie in them and that `from`
+    /// allows. Of a segment without windows of days, those that have one of `days`.
     ///
     /// # Errors
     /// As all reads.
-    pub async fn cover_days(&self, series: &RoaringBitmap, days: &BTreeSet<i64>) -> Result<Cover> {
-        let windows = self.windows().await?;
-        let own = series.iter().flat_map(|id| windows.of(id));
-        let wanted =
-            |window: &&WindowRow| window.resolution == Resolution::Day && days.contains(&window.time_unix_nano);
-        Ok(Cover { windows: own.filter(wanted).copied().collect(), ..Cover::default() })
+    pub async fn cover_days(&self, series: &RoaringBitmap, days: &BTreeSet<i64>, from: ReadFrom) -> Result<Cover> {
+        cover::cover_days(self, series, days, from).await
     }
 
     /// All that the profiles say of themselves, in the order given.

@@ -94,19 +94,18 @@ fn fits(window: &WindowRow, series: &SeriesRow) -> bool {
         && window.total_magnitude.is_none_or(|magnitude| magnitude >= 0)
 }
 
-/// Whether a window comes after those before it: series ascend, and windows of one length do not overlap. The next hour
-/// never begins in a day that is closed.
+/// Whether a window comes after those before it: series ascend, and windows of one length do not overlap. A longer one comes
+/// after those inside of it, so that a shorter one after it begins when it has ended.
 fn follows(window: &WindowRow, before: &[WindowRow]) -> bool {
     let Some(last) = before.last().filter(|last| last.series_id >= window.series_id) else { return true };
-    let closed = match (last.resolution, window.resolution) {
-        (last, next) if last == next => true,
-        (Resolution::Day, _) => true,
-        (Resolution::Hour, _) => return last.series_id == window.series_id && ends_with(window, last),
+    let fits = match last.resolution < window.resolution {
+        true => ends_with(window, last),
+        false => last.time_max < window.time_min,
     };
-    closed && last.series_id == window.series_id && last.time_max < window.time_min
+    fits && last.series_id == window.series_id
 }
 
-/// Whether a day ends with the hour before it.
-fn ends_with(day: &WindowRow, hour: &WindowRow) -> bool {
-    day.time_max == hour.time_max && day.time_unix_nano <= hour.time_unix_nano
+/// Whether a window ends with the shorter one before it.
+fn ends_with(window: &WindowRow, inside: &WindowRow) -> bool {
+    window.time_max == inside.time_max && window.time_unix_nano <= inside.time_unix_nano
 }

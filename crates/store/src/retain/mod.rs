@@ -148,9 +148,13 @@ pub(crate) fn expired(manifest: &Manifest, policy: &RetentionPolicy, now: i64) -
 
 /// Whether neither profiles nor roll-ups of such a type are kept any longer.
 fn is_gone(entry: &SegmentEntry, times: RetentionTimes, now: i64) -> bool {
-    [(Table::Samples, times.raw), (Table::Rollups1h, times.hours), (Table::Rollups1d, times.days)]
-        .into_iter()
-        .all(|(table, keep)| entry.table(table).is_none() || is_over(entry.time_max, keep, now))
+    let kept = [
+        (Table::Samples, times.raw),
+        (Table::Rollups1h, times.hours),
+        (Table::Rollups1d, times.days),
+        (Table::Rollups30d, times.days),
+    ];
+    kept.into_iter().all(|(table, keep)| entry.table(table).is_none() || is_over(entry.time_max, keep, now))
 }
 
 /// The tables that the segment goes on without.

@@ -44,8 +44,9 @@ async fn a_deep_check_finds_a_flipped_byte_in_any_table() {
     assert_eq!(problems(&place, Depth::Plain).await, Vec::<String>::new());
     let manifest = ls(&place).await.unwrap().manifest;
     let entry = &manifest.segments[0];
-    assert_eq!(entry.tables.len(), Table::ALL.len(), "the test is about every table");
-    for table in Table::ALL {
+    let own: Vec<Table> = Table::ALL.into_iter().filter(|table| *table != Table::Rollups30d).collect();
+    assert_eq!(entry.tables.len(), own.len(), "the test is about every table of a segment with profiles");
+    for table in own {
         let path = entry.key(table).to_string();
         let sound = objects.get(&Path::from(path.as_str())).await.unwrap().bytes().await.unwrap();
         for at in [0, 7, sound.len() / 3, sound.len() / 2, sound.len() * 3 / 4, sound.len() - 9, sound.len() - 1] {
