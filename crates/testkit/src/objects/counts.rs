@@ -13,7 +13,7 @@ pub struct Counts(BTreeMap<RequestKind, Traffic>);
 pub struct Traffic {
     /// How many, those that failed included.
     pub requests: u64,
-    /// Bytes that were sent in them or asked for.
+    /// Bytes that were sent in them or read by them.
     pub bytes: u64,
 }
 
@@ -31,6 +31,11 @@ impl Counts {
     pub(super) fn add(&mut self, request: &ObjectRequest) {
         let traffic = self.0.entry(request.kind).or_default();
         traffic.requests += 1;
-        traffic.bytes += request.bytes;
+        traffic.bytes += if request.kind == RequestKind::Get { 0 } else { request.bytes };
+    }
+
+    /// A GET was answered with so many bytes.
+    pub(super) fn read(&mut self, bytes: usize) {
+        self.0.entry(RequestKind::Get).or_default().bytes += bytes as u64;
     }
 }

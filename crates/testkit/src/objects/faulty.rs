@@ -174,6 +174,9 @@ impl ObjectStore for FaultyObjects {
                 let (meta, range, attributes) =
                     (objects.dated(found.meta.clone()), found.range.clone(), found.attributes.clone());
                 let bytes = found.bytes().await?;
+                if kind == RequestKind::Get {
+                    objects.written.lock().counts.read(bytes.len());
+                }
                 let body = match fate {
                     Fate::CutShort => cut_short(&bytes),
                     _ => stream::once(async { Ok(bytes) }).boxed(),
