@@ -286,7 +286,8 @@ mod tests {
         assert_eq!(raised(20, vec![20]), (-7, vec![13]));
         assert_eq!(raised(0, vec![NONE - 15]), (14, vec![NONE - 1]));
         assert_eq!(raised(0, vec![3]), (0, vec![3]), "there is no key above that");
-        assert_eq!(raised(7, vec![NONE - 1]), (-7, vec![NONE - 8]), "nor beside it");
+        assert_eq!(raised(7, vec![NONE - 1]), (-3, vec![NONE - 4]));
+        assert_eq!(raised(7, vec![10]), (-7, vec![3]), "there is none for 3 more");
     }
 
     #[test]
