@@ -40,13 +40,13 @@ impl ValueTree {
                 *node = node.wrapping_add(*value);
             }
         }
-        prune(dictionary, tree, &values)
+        prune(dictionary, tree, values)
     }
 
     /// Drops the nodes that have no non-zero value in them or below. Symbols stay.
     #[must_use]
     pub fn prune(self) -> Self {
-        prune(self.dictionary, &self.tree, &self.values)
+        prune(self.dictionary, &self.tree, self.values)
     }
 
     /// Drops the symbols that no node uses, and all label sets.
@@ -80,16 +80,17 @@ impl ValueTree {
     }
 }
 
-fn prune(dictionary: Arc<Dictionary>, tree: &CallTree, values: &[Vec<i64>]) -> ValueTree {
-    let mut keep = vec![false; tree.len()];
+fn prune(dictionary: Arc<Dictionary>, tree: &CallTree, values: Vec<Vec<i64>>) -> ValueTree {
+    let mut keep = kept_leaves(tree.len(), &values);
     for node in (1..tree.len()).rev() {
-        if keep[node] || values.iter().any(|column| column[node] != 0) {
-            keep[node] = true;
-            keep[tree.parent[node] as usize] = true;
-        }
+        keep[tree.parent[node] as usize] |= keep[node];
     }
     keep[0] = true;
     let kept = keep.iter().filter(|keep| **keep).count();
+    // What was sealed for the very profiles that are summed: a day, a month, a flush.
+    if kept == tree.len() {
+        return ValueTree { dictionary, tree: tree.clone(), values };
+    }
     let mut pruned = CallTree { parent: Vec::with_capacity(kept), location: Vec::with_capacity(kept) };
     let mut remap = vec![NONE; tree.len()];
     for node in (0..tree.len()).filter(|node| keep[*node]) {
@@ -104,6 +105,17 @@ fn prune(dictionary: Arc<Dictionary>, tree: &CallTree, values: &[Vec<i64>]) -> V
         compacted
     };
     ValueTree { dictionary, tree: pruned, values: values.iter().map(compact).collect() }
+}
+
+/// Whether a node has a value that is not zero.
+fn kept_leaves(nodes: usize, values: &[Vec<i64>]) -> Vec<bool> {
+    let mut keep = vec![false; nodes];
+    for column in values {
+        for (keep, value) in keep.iter_mut().zip(column) {
+            *keep |= *value != 0;
+        }
+    }
+    keep
 }
 
 /// The union of value trees, with `columns` columns: column `c` of an input is added to column `first + c`, where `first`
