@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::client::{Remote, note_empty, warn_damaged};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Column, ListFormat};
-use crate::select::{self, Optional, Required};
+use crate::select::{self, Combine, Optional, Required};
 use crate::time::{rfc3339, short};
 
 /// The form of a list, and where the server is.
@@ -35,6 +35,9 @@ pub(crate) struct Top {
     /// Functions at most.
     #[arg(long, short = 'n', env = "FLAMESTORE_TOP_LIMIT", value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// What the values of a series over time become.
+    #[arg(long, env = "FLAMESTORE_COMBINE", value_enum, default_value = "auto")]
+    combine: Combine,
     #[command(flatten)]
     common: Common,
 }
@@ -122,7 +125,8 @@ impl Top {
     pub(crate) async fn run(self) -> Outcome {
         let selection = self.selection.selection()?;
         let client = self.common.remote.connect().await?;
-        let request = TopRequest { selection: Some(selection.clone()), limit: self.limit };
+        let request =
+            TopRequest { selection: Some(selection.clone()), limit: self.limit, combine: self.combine.wire() };
         let answer = client.query().top(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());
         if self.common.format == ListFormat::Json {

@@ -13,7 +13,7 @@ use crate::client::{Client, Remote, note_empty, warn_damaged};
 use crate::failure::{Failure, Outcome};
 use crate::flame::{self, Caption, Tree};
 use crate::output::{self, Column};
-use crate::select::{self, Required};
+use crate::select::{self, Combine, Required};
 use crate::time::{Span, now, short};
 
 /// Nodes of a table where the user names no number: about a screen.
@@ -68,6 +68,9 @@ pub(crate) struct Merge {
     /// What the answer may be made of.
     #[arg(long, env = "FLAMESTORE_RESOLUTION", value_enum, default_value = "auto")]
     resolution: Resolution,
+    /// What the values of a series over time become.
+    #[arg(long, env = "FLAMESTORE_COMBINE", value_enum, default_value = "auto")]
+    combine: Combine,
     #[command(flatten)]
     remote: Remote,
 }
@@ -103,6 +106,9 @@ pub(crate) struct Diff {
     /// The form of the answer.
     #[arg(long, env = "FLAMESTORE_DIFF_FORMAT", value_enum, default_value = "folded")]
     format: DiffFormat,
+    /// What the values of a series over time become, on either side.
+    #[arg(long, env = "FLAMESTORE_COMBINE", value_enum, default_value = "auto")]
+    combine: Combine,
     #[command(flatten)]
     shape: Shape,
     #[command(flatten)]
@@ -148,6 +154,7 @@ impl Merge {
                 Resolution::Auto => v1::Resolution::Auto.into(),
                 Resolution::Samples => v1::Resolution::Samples.into(),
             },
+            combine: self.combine.wire(),
         };
         let answer = client.query().merge(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());
@@ -199,6 +206,7 @@ impl Diff {
             after: Some(after.clone()),
             format: self.format.wire().into(),
             max_nodes: self.shape.wire_nodes(self.format == DiffFormat::Table),
+            combine: self.combine.wire(),
         };
         let answer = client.query().diff(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());

@@ -1,8 +1,8 @@
 //! The flags by which a command says which profiles it is about.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use flamestore_model::{Selector, names};
-use flamestore_proto::v1::Selection;
+use flamestore_proto::v1::{self, Selection};
 
 use crate::failure::{Failure, Outcome};
 use crate::time::{Span, Time, now};
@@ -28,6 +28,38 @@ pub(crate) struct Required {
     pub(crate) query: String,
     #[command(flatten)]
     window: Window,
+}
+
+/// What the values of a series over time become; series are added up after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Combine {
+    /// What suits the type: the average of instant values (memory in use, goroutines), what was added to cumulative ones
+    /// (allocations since the process started), the sum of all others.
+    Auto,
+    /// The sum.
+    Sum,
+    /// The average over the profiles of the series, to the nearest whole number.
+    Average,
+    /// Those of the last profile.
+    Last,
+    /// The largest of each stack.
+    Max,
+    /// By how much they grew from the first profile on, restarts of the process aside.
+    Added,
+}
+
+impl Combine {
+    /// The number in a request.
+    pub(crate) fn wire(self) -> i32 {
+        match self {
+            Self::Auto => v1::Combine::Auto.into(),
+            Self::Sum => v1::Combine::Sum.into(),
+            Self::Average => v1::Combine::Average.into(),
+            Self::Last => v1::Combine::Last.into(),
+            Self::Max => v1::Combine::Max.into(),
+            Self::Added => v1::Combine::Added.into(),
+        }
+    }
 }
 
 /// Which profiles, for commands that list everything unless told otherwise.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use flamestore_model::{Labels, ProfileId, ProfileType, Result, Selector, Tenant, TimeRange};
+use flamestore_model::{Labels, ProfileId, ProfileType, Result, Selector, Temporality, Tenant, TimeRange};
 use flamestore_segment::ReadFrom;
 use futures::stream::BoxStream;
 
@@ -20,12 +20,67 @@ pub struct Query {
     pub range: TimeRange,
     /// What sums are answered from; what keeps single profiles or labels of samples reads samples in any case.
     pub read_from: ReadFrom,
+    /// What values of a series over time become in a merge, a diff or top functions. Other queries add totals up.
+    pub combine: Combine,
+}
+
+/// What the values of a series over time become; series are added up after that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Combine {
+    /// What suits the type: the average of instant values, what was added to cumulative ones, the sum of all others.
+    #[default]
+    Auto,
+    /// The sum.
+    Sum,
+    /// The average, to the nearest whole number: the sum divided by the number of profiles.
+    Average,
+    /// Those of the last profile.
+    Last,
+    /// The largest of each stack.
+    Max,
+    /// By how much they grew from the first profile on, restarts of the process aside.
+    Added,
+}
+
+impl Combine {
+    /// What it is for values of `temporality`.
+    pub(crate) fn of(self, temporality: Temporality) -> Self {
+        match (self, temporality) {
+            (Self::Auto, Temporality::Instant) => Self::Average,
+            (Self::Auto, Temporality::Cumulative) => Self::Added,
+            (Self::Auto, Temporality::Delta | Temporality::Unknown) => Self::Sum,
+            (named, _) => named,
+        }
+    }
+
+    /// What it may be read from at most: roll-ups keep the last and the largest of instant values only.
+    pub(crate) fn read_from(self, temporality: Temporality) -> ReadFrom {
+        match (self.of(temporality), temporality) {
+            (Self::Added, _) => ReadFrom::Samples,
+            (Self::Last | Self::Max, temporality) if temporality != Temporality::Instant => ReadFrom::Samples,
+            _ => ReadFrom::Widest,
+        }
+    }
+}
+
+impl fmt::Display for Combine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Sum => "sum",
+            Self::Average => "average",
+            Self::Last => "last",
+            Self::Max => "max",
+            Self::Added => "added",
+        })
+    }
 }
 
 impl Query {
-    /// The profiles of `tenant` that `selector` and `range` ask for, summed from the widest windows that fit.
+    /// The profiles of `tenant` that `selector` and `range` ask for, combined as suits their type, from the widest windows that
+    /// fit.
     pub fn new(tenant: Tenant, selector: Selector, range: TimeRange) -> Self {
-        Self { tenant, selector, range, read_from: ReadFrom::Widest }
+        Self { tenant, selector, range, read_from: ReadFrom::Widest, combine: Combine::Auto }
     }
 }
 

@@ -61,7 +61,7 @@ impl Engine {
 
     /// The sum of all selected profiles as one call tree with one column.
     ///
-    /// Profiles of instant types (memory in use, goroutines) are summed like all others: select one point in time for them.
+    /// What the values of a series over time become is [`Query::combine`]; by default it follows the type of the values.
     ///
     /// # Errors
     /// `Invalid` also when profiles of more than one type are selected, or when the sum of magnitudes leaves 64 bits.

@@ -7,6 +7,7 @@
 //! planning: manifest ▸ postings          what is proven irrelevant is not read (`Prune`)
 //!    ▼
 //! MergeExec ▸ MergeFinalExec ▸ DiffExec  call trees, one record batch row each
+//! CombineExec ▸ DiffExec                 the same of values that are not added up over time
 //! SeriesExec, ProfilesExec, TableExec    rows
 //!    ▼
 //! Answer { value, report }               the report says what was skipped, read and found damaged
@@ -36,7 +37,7 @@ mod sql;
 mod tables;
 
 pub use answer::{
-    Answer, DamagedSegment, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimePoint, TimeSeries,
+    Answer, Combine, DamagedSegment, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimePoint, TimeSeries,
 };
 pub use engine::{Engine, QueryOptions};
 pub use flamestore_segment::ReadFrom;

@@ -63,7 +63,7 @@ impl ScanMetrics {
         count("segments_pruned_service", |decision| *decision == Prune::Skip(Proof::Service));
         count("segments_pruned_postings", |decision| *decision == Prune::Skip(Proof::Postings));
         count("segments_pruned_stand_in", |decision| *decision == Prune::Skip(Proof::StandIn));
-        MetricBuilder::new(metrics).global_counter("segments_damaged").add(selection.damaged);
+        MetricBuilder::new(metrics).global_counter("segments_damaged").add(selection.damaged.len());
     }
 
     /// Counts profiles read.

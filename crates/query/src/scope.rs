@@ -44,10 +44,27 @@ impl Scope {
     /// # Errors
     /// What the store says, other than that a segment is damaged.
     pub(crate) async fn select(&self, selector: &Selector, range: &TimeRange) -> Result<Selection> {
-        self.select_with(selector, range, &StandIns::default()).await
+        let selection = self.look(selector, range, &StandIns::default()).await?;
+        self.report(&selection);
+        Ok(selection)
     }
 
-    /// The same for sums over the range, where segments of sums may answer for others.
+    /// The same for sums over the range, where segments of sums may answer for others. Nothing is reported yet: see
+    /// [`Scope::report`].
+    ///
+    /// # Errors
+    /// As [`Scope::select`].
+    pub(crate) async fn look_sums(&self, selector: &Selector, range: &TimeRange, from: ReadFrom) -> Result<Selection> {
+        let readable: Vec<_> = self.snapshot.segments.iter().map(|stored| &stored.entry).collect();
+        let stand_ins = match from {
+            ReadFrom::Widest => StandIns::new(&readable, range),
+            ReadFrom::Days => StandIns::of_days(&readable, range),
+            ReadFrom::Hours | ReadFrom::Samples => StandIns::default(),
+        };
+        self.look(selector, range, &stand_ins).await
+    }
+
+    /// The same, reported.
     ///
     /// # Errors
     /// As [`Scope::select`].
@@ -57,16 +74,22 @@ impl Scope {
         range: &TimeRange,
         from: ReadFrom,
     ) -> Result<Selection> {
-        let readable: Vec<_> = self.snapshot.segments.iter().map(|stored| &stored.entry).collect();
-        let stand_ins = match from {
-            ReadFrom::Widest => StandIns::new(&readable, range),
-            ReadFrom::Days => StandIns::of_days(&readable, range),
-            ReadFrom::Hours | ReadFrom::Samples => StandIns::default(),
-        };
-        self.select_with(selector, range, &stand_ins).await
+        let selection = self.look_sums(selector, range, from).await?;
+        self.report(&selection);
+        Ok(selection)
     }
 
-    async fn select_with(&self, selector: &Selector, range: &TimeRange, stand_ins: &StandIns) -> Result<Selection> {
+    /// Reports what was decided on segments, and which are damaged.
+    pub(crate) fn report(&self, selection: &Selection) {
+        for (id, error) in &selection.damaged {
+            self.sink.damaged_before(id, error);
+        }
+        for (_, decision) in &selection.decisions {
+            self.sink.decided(decision);
+        }
+    }
+
+    async fn look(&self, selector: &Selector, range: &TimeRange, stand_ins: &StandIns) -> Result<Selection> {
         let look_ups = self.snapshot.segments.iter().map(|stored| {
             let (stored, selector, range) = (Arc::clone(stored), selector.clone(), *range);
             let days = stand_ins.days.get(&stored.entry.id).cloned();
@@ -86,24 +109,19 @@ impl Scope {
             range: *range,
             units: Vec::new(),
             decisions: Vec::new(),
-            damaged: 0,
+            damaged: Vec::new(),
             types: TypesSeen::default(),
         };
         // Without a segment that stands in for others, the others answer.
         let missing = self.snapshot.damaged.iter().filter(|damaged| damaged.entry.covers.is_empty());
         for damaged in missing {
             let reason = flamestore_model::Error::corrupt(damaged.reason.clone());
-            self.sink.damaged_before(&damaged.entry.id.to_string(), &reason);
-            selection.damaged += 1;
+            selection.damaged.push((damaged.entry.id.to_string().into(), reason));
         }
         for decided in decided {
             match decided {
-                Decided::Damaged(id, error) => {
-                    self.sink.damaged_before(&id, &error);
-                    selection.damaged += 1;
-                }
+                Decided::Damaged(id, error) => selection.damaged.push((id, error)),
                 Decided::On(id, decision, unit) => {
-                    self.sink.decided(&decision);
                     selection.decisions.push((id, decision));
                     selection.units.extend(unit);
                 }

@@ -41,8 +41,8 @@ pub(crate) struct Selection {
     pub(crate) units: Vec<Unit>,
     /// Per readable segment, by id.
     pub(crate) decisions: Vec<(Arc<str>, Prune)>,
-    /// How many segments could not be looked at.
-    pub(crate) damaged: usize,
+    /// The segments that could not be looked at, by id, and why.
+    pub(crate) damaged: Vec<(Arc<str>, Error)>,
     pub(crate) types: TypesSeen,
 }
 
@@ -178,7 +178,7 @@ impl Selection {
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let segments = self.units.iter().filter(|unit| unit.is_segment()).count();
-        let (heads, total) = (self.units.len() - segments, self.decisions.len() + self.damaged);
+        let (heads, total) = (self.units.len() - segments, self.decisions.len() + self.damaged.len());
         write!(f, "selector={}, range={}, segments={segments}/{total}, heads={heads}", self.selector, self.range)
     }
 }

@@ -7,7 +7,7 @@ use flamestore_formats::{encode_pprof, gzip};
 use flamestore_model::{Error, ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_proto::v1;
 use flamestore_proto::v1::query_service_server::QueryService;
-use flamestore_query::{Engine, Query, frames_ipc};
+use flamestore_query::{Combine, Engine, Query, frames_ipc};
 use tonic::{Request, Response, Status};
 
 use crate::compute::Compute;
@@ -46,8 +46,14 @@ impl Queries {
         let message = request.into_inner();
         let form = Form::new(message.format, message.max_nodes)?;
         let read_from = translate::read_from(message.resolution)?;
-        let query = Query { read_from, ..translate::query(&tenant, message.selection)? };
+        let combine = translate::combine(message.combine)?;
+        let query = Query { read_from, combine, ..translate::query(&tenant, message.selection)? };
         if form.format == v1::AnswerFormat::Pprof {
+            if !matches!(combine, Combine::Auto | Combine::Sum) {
+                return Err(Error::invalid(
+                    "a pprof is the sum of its profiles: ask for a flame graph, arrow or folded",
+                ));
+            }
             let answer = self.engine.merge_pprof(&query).await?;
             let pprof = self.pprof(answer.value).await?;
             return Ok(merge_response(v1::merge_response::Answer::Pprof(pprof), answer.report));
@@ -65,8 +71,10 @@ impl Queries {
         if form.format == v1::AnswerFormat::Pprof {
             return Err(Error::invalid("a diff has no pprof form: ask for a flame graph, arrow or folded"));
         }
-        let before = translate::query(&tenant, message.before).map_err(|e| e.with("side", "before"))?;
-        let after = translate::query(&tenant, message.after).map_err(|e| e.with("side", "after"))?;
+        let combine = translate::combine(message.combine)?;
+        let side = |selection, side: &str| translate::query(&tenant, selection).map_err(|e| e.with("side", side));
+        let before = Query { combine, ..side(message.before, "before")? };
+        let after = Query { combine, ..side(message.after, "after")? };
         let answer = self.engine.diff(&before, &after).await?;
         let tree = answer.value;
         let compared = self.compute.run(move || diff_answer(&tree, &form)).await?;
@@ -77,7 +85,9 @@ impl Queries {
         let tenant = tenant_of(request.metadata())?;
         let message = request.into_inner();
         let limit = translate::limit(message.limit, TOP_LIMIT_DEFAULT);
-        let answer = self.engine.merge(&translate::query(&tenant, message.selection)?).await?;
+        let combine = translate::combine(message.combine)?;
+        let query = Query { combine, ..translate::query(&tenant, message.selection)? };
+        let answer = self.engine.merge(&query).await?;
         let tree = answer.value;
         let ranked = self.compute.run(move || Ok((top(&tree), tree.totals(0))));
         let (rows, totals) = ranked.await?;

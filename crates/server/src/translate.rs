@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flamestore_calltree::{FlameLevels, TopRow};
 use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, TimeRange};
 use flamestore_proto::v1;
-use flamestore_query::{ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries};
+use flamestore_query::{Combine, ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries};
 
 use crate::ServerConfig;
 
@@ -40,6 +40,21 @@ pub(crate) fn read_from(resolution: i32) -> Result<ReadFrom> {
     Ok(match enumeration("resolution", resolution)? {
         v1::Resolution::Unspecified | v1::Resolution::Auto => ReadFrom::Widest,
         v1::Resolution::Samples => ReadFrom::Samples,
+    })
+}
+
+/// What values of a series over time become.
+///
+/// # Errors
+/// `Invalid` when there is no such way.
+pub(crate) fn combine(combine: i32) -> Result<Combine> {
+    Ok(match enumeration("combine", combine)? {
+        v1::Combine::Unspecified | v1::Combine::Auto => Combine::Auto,
+        v1::Combine::Sum => Combine::Sum,
+        v1::Combine::Average => Combine::Average,
+        v1::Combine::Last => Combine::Last,
+        v1::Combine::Max => Combine::Max,
+        v1::Combine::Added => Combine::Added,
     })
 }
 

@@ -35,6 +35,9 @@ pub struct OracleTop {
     pub total: i64,
 }
 
+/// A profile as its time, its id and its folded stacks.
+type Folded = (i64, ProfileId, BTreeMap<String, i64>);
+
 /// The profiles of one tenant, as pushed.
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -84,6 +87,35 @@ impl Oracle {
             let sum: &mut i64 = sums.entry(frames.join(";")).or_default();
             *sum = sum.wrapping_add(value);
         });
+        sums.retain(|_, sum| *sum != 0);
+        sums
+    }
+
+    /// The selected profiles combined over time by `over_time` in each series, added up over series, as folded stacks. `over_time`
+    /// is given the values of one stack in all selected profiles of a series, in order of time and id, and the totals of these.
+    pub fn combined_folded(
+        &self,
+        selector: &Selector,
+        range: &TimeRange,
+        over_time: impl Fn(&[i64], &[i64]) -> i64,
+    ) -> BTreeMap<String, i64> {
+        let mut series: BTreeMap<_, Vec<Folded>> = BTreeMap::new();
+        for (pushed, column) in self.selected(selector, range) {
+            let key = (pushed.labels.clone(), pushed.types[column].clone());
+            let profile = (pushed.time_unix_nano, pushed.id, folded(&pushed.batch, column));
+            series.entry(key).or_default().push(profile);
+        }
+        let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+        for mut profiles in series.into_values() {
+            profiles.sort();
+            let totals: Vec<i64> = profiles.iter().map(|(_, _, stacks)| stacks.values().sum()).collect();
+            let stacks: BTreeSet<&String> = profiles.iter().flat_map(|(_, _, stacks)| stacks.keys()).collect();
+            for stack in stacks {
+                let of = |stacks: &BTreeMap<String, i64>| stacks.get(stack).copied().unwrap_or_default();
+                let values: Vec<i64> = profiles.iter().map(|(_, _, stacks)| of(stacks)).collect();
+                *sums.entry(stack.clone()).or_default() += over_time(&values, &totals);
+            }
+        }
         sums.retain(|_, sum| *sum != 0);
         sums
     }

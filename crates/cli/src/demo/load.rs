@@ -64,10 +64,11 @@ async fn ask(client: &Client, question: u64) -> Outcome {
     let mut query = client.query();
     let done = match question % 4 {
         0 => query.label_names(client.request(LabelNamesRequest { selection: Some(range) })).await.map(|_| ()),
-        1 => query.top(client.request(TopRequest { selection: Some(range), limit: 50 })).await.map(|_| ()),
+        1 => query.top(client.request(TopRequest { selection: Some(range), limit: 50, combine: 0 })).await.map(|_| ()),
         format => {
             let format = if format == 2 { AnswerFormat::FlameGraph } else { AnswerFormat::Pprof };
-            let request = MergeRequest { selection: Some(range), format: format.into(), max_nodes: 0, resolution: 0 };
+            let request =
+                MergeRequest { selection: Some(range), format: format.into(), max_nodes: 0, resolution: 0, combine: 0 };
             query.merge(client.request(request)).await.map(|_| ())
         }
     };

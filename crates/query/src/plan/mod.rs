@@ -4,17 +4,19 @@
 //! Diff                       DiffExec            two trees in, one tree with two columns out
 //! ├─ Merge (before)    ▸     ├─ MergeFinalExec   all partial trees in, one tree out
 //! └─ Merge (after)           │  └─ MergeExec     units of a snapshot in, one partial tree a partition out
-//!                            └─ …
+//!                            └─ CombineExec       the same for values that are not added up over time
 //! ```
 //!
 //! Trees travel as record batches of one row ([`crate::codec`]).
 
+mod combine;
 mod diff;
 mod exec;
 mod merge;
 mod merge_final;
 mod merger;
 mod nodes;
+mod over_time;
 mod planner;
 mod unit;
 

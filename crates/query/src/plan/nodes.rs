@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use flamestore_model::{Selector, TimeRange};
 use flamestore_segment::ReadFrom;
 
-use crate::answer::Query;
+use crate::answer::{Combine, Query};
 use crate::codec;
 use crate::scope::Scope;
 use crate::sink::ReportSink;
@@ -23,6 +23,7 @@ pub(crate) struct MergeNode {
     pub(crate) selector: Selector,
     pub(crate) range: TimeRange,
     pub(crate) from: ReadFrom,
+    pub(crate) combine: Combine,
     schema: DFSchemaRef,
 }
 
@@ -37,11 +38,13 @@ pub(crate) struct DiffNode {
 impl MergeNode {
     pub(crate) fn new(scope: Arc<Scope>, query: &Query) -> Result<Self> {
         let schema = Arc::new(DFSchema::try_from(codec::schema(1).as_ref().clone())?);
-        Ok(Self { scope, selector: query.selector.clone(), range: query.range, from: query.read_from, schema })
+        let Query { selector, range, read_from, combine, .. } = query.clone();
+        Ok(Self { scope, selector, range, from: read_from, combine, schema })
     }
 
-    fn identity(&self) -> (usize, String, i64, i64, ReadFrom) {
-        (Arc::as_ptr(&self.scope).addr(), self.selector.to_string(), self.range.start, self.range.end, self.from)
+    fn identity(&self) -> (usize, String, i64, i64, ReadFrom, Combine) {
+        let Self { scope, selector, range, from, combine, .. } = self;
+        (Arc::as_ptr(scope).addr(), selector.to_string(), range.start, range.end, *from, *combine)
     }
 }
 

@@ -31,9 +31,9 @@ pub(crate) struct UnitJob<'a> {
 
 /// What is selected of one dictionary.
 #[derive(Default)]
-struct Group {
-    profiles: Vec<ProfileRow>,
-    windows: Vec<WindowRow>,
+pub(super) struct Group {
+    pub(super) profiles: Vec<ProfileRow>,
+    pub(super) windows: Vec<WindowRow>,
 }
 
 /// The sum of the selected profiles of `unit`, and the budget that holds its bytes. Where a roll-up is damaged and the
@@ -89,7 +89,11 @@ async fn join<T: 'static>(task: SpawnedTask<Result<T>>) -> Result<T> {
     }
 }
 
-async fn merge_dictionary(
+/// The sum of what is selected of one dictionary, and the budget that holds what reading it takes.
+///
+/// # Errors
+/// As [`merge`].
+pub(super) async fn merge_dictionary(
     source: Source,
     dictionary_id: u32,
     group: Group,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flamestore_calltree::{FoldOptions, ValueTree, fold};
 use flamestore_model::{Labels, ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange};
-use flamestore_query::{Engine, Query, QueryOptions};
+use flamestore_query::{Combine, Engine, Query, QueryOptions};
 use flamestore_segment::SegmentOptions;
 use flamestore_store::{Background, Bucket, Entropy, ManualClock, PushProfile, Store, StoreOptions};
 use flamestore_testkit::Oracle;
@@ -87,8 +87,9 @@ impl World {
     }
 }
 
+/// A query that adds all values up, whatever their type: as most of the oracle does.
 pub(crate) fn query(selector: &str, range: TimeRange) -> Query {
-    Query::new(Tenant::default(), selector.parse::<Selector>().unwrap(), range)
+    Query { combine: Combine::Sum, ..Query::new(Tenant::default(), selector.parse::<Selector>().unwrap(), range) }
 }
 
 /// The folded text of a tree: a line a stack, a value a column.

@@ -126,7 +126,7 @@ async fn wrong_questions_say_where_they_are_wrong() {
     let running = Running::start().await;
     push(&running, vec![good()]).await.unwrap();
     let merge = async |selection: Option<v1::Selection>, format: i32, max_nodes: i64| {
-        let request = v1::MergeRequest { selection, format, max_nodes, resolution: 0 };
+        let request = v1::MergeRequest { selection, format, max_nodes, resolution: 0, combine: 0 };
         let error = running.query().merge(request).await.unwrap_err();
         format!("{:?}: {}", error.code(), error.message())
     };
@@ -143,7 +143,7 @@ async fn wrong_questions_say_where_they_are_wrong() {
     assert_eq!(merge(selection(CPU), 0, -2).await, "InvalidArgument: max_nodes is -1, 0 or more [max_nodes=-2]");
 
     let mut client = running.query();
-    let diff = v1::DiffRequest { before: selection(CPU), after: selection("{"), format: 0, max_nodes: 0 };
+    let diff = v1::DiffRequest { before: selection(CPU), after: selection("{"), format: 0, max_nodes: 0, combine: 0 };
     let error = client.diff(diff).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
     assert!(error.message().contains("side=after"), "{error:?}");
@@ -166,7 +166,8 @@ async fn unknown_labels_and_types_give_empty_answers() {
         assert_eq!(merge_folded(&running, query).await, "", "{query}");
         let request = v1::SeriesRequest { selection: selection(query), label_names: Vec::new() };
         assert!(running.query().series(request).await.unwrap().into_inner().series.is_empty(), "{query}");
-        let request = v1::MergeRequest { selection: selection(query), format: 0, max_nodes: 0, resolution: 0 };
+        let request =
+            v1::MergeRequest { selection: selection(query), format: 0, max_nodes: 0, resolution: 0, combine: 0 };
         let answer = running.query().merge(request).await.unwrap().into_inner();
         let Some(v1::merge_response::Answer::FlameGraph(graph)) = answer.answer else { panic!("no flame graph") };
         assert_eq!((graph.names.as_slice(), graph.total), (["total".to_owned()].as_slice(), 0), "{query}");

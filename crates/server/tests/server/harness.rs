@@ -211,6 +211,7 @@ pub(crate) async fn merge_folded(running: &Running, query: &str) -> String {
         format: v1::AnswerFormat::Folded as i32,
         max_nodes: 0,
         resolution: 0,
+        combine: 0,
     };
     let answer = running.query().merge(request).await.unwrap().into_inner();
     match answer.answer.unwrap() {

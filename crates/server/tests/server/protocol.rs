@@ -26,7 +26,8 @@ async fn requests_and_answers_travel_compressed() {
         let mut ingest = running.ingest().send_compressed(encoding).accept_compressed(encoding);
         assert_eq!(ingest.push(stacks(100)).await.unwrap().into_inner().accepted, 1);
         let mut query = running.query().send_compressed(encoding).accept_compressed(encoding);
-        let request = v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: -1, resolution: 0 };
+        let request =
+            v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: -1, resolution: 0, combine: 0 };
         let answer = query.merge(request).await.unwrap();
         let name = if encoding == CompressionEncoding::Gzip { "gzip" } else { "zstd" };
         assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), name);
@@ -70,7 +71,7 @@ async fn a_query_that_waits_for_the_bucket_ends_at_its_deadline() {
 
     let running = Running::start_with(config(), url, &bucket).await;
     s3.faults().add(FaultRule::new(Fault::Latency(Duration::from_secs(600))).method("GET"));
-    let request = v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: 0, resolution: 0 };
+    let request = v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: 0, resolution: 0, combine: 0 };
     let merge = "/flamestore.v1.QueryService/Merge";
     let answer = running.post_grpc(merge, "grpc-timeout: 100m\r\n", &framed(&request), false).await;
     assert_eq!(grpc_status(&answer), Code::DeadlineExceeded as u32, "{answer}");
@@ -93,7 +94,7 @@ async fn a_full_server_says_so_and_stays_healthy() {
     while running.store.head_status().profiles == 0 {
         tokio::task::yield_now().await;
     }
-    let request = v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: 0, resolution: 0 };
+    let request = v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes: 0, resolution: 0, combine: 0 };
     let error = running.query().merge(request.clone()).await.unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted);
     assert!(error.message().contains("requests_max=1"), "{error:?}");

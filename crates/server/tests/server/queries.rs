@@ -72,6 +72,7 @@ async fn check_merge(running: &Running, oracle: &Oracle, query: &str) {
         format: format as i32,
         max_nodes: 0,
         resolution: 0,
+        combine: 0,
     };
     let answer = running.query().merge(request(v1::AnswerFormat::Unspecified)).await.unwrap().into_inner();
     let Some(v1::merge_response::Answer::FlameGraph(graph)) = answer.answer else { panic!("no flame graph") };
@@ -103,7 +104,8 @@ async fn check_top(running: &Running, oracle: &Oracle, query: &str) {
     let (selector, range) = all(query);
     let expected: Vec<_> =
         oracle.top(&selector, &range).into_iter().map(|row| (row.name, row.self_value, row.total)).collect();
-    let answer = running.query().top(v1::TopRequest { selection: selection(query), limit: 0 }).await.unwrap();
+    let answer =
+        running.query().top(v1::TopRequest { selection: selection(query), limit: 0, combine: 0 }).await.unwrap();
     let answer = answer.into_inner();
     assert_eq!(answer.total, oracle.merge_folded(&selector, &range).values().sum::<i64>());
     let found: Vec<_> = answer.functions.into_iter().map(|row| (row.name, row.self_, row.total)).collect();
@@ -199,6 +201,7 @@ async fn check_diff(running: &Running, oracle: &Oracle) {
         after: after.clone(),
         format: format as i32,
         max_nodes: 0,
+        combine: 0,
     };
 
     let answer = running.query().diff(request(v1::AnswerFormat::Folded)).await.unwrap().into_inner();
@@ -271,12 +274,14 @@ async fn a_store_on_s3_answers_as_the_oracle_does_and_survives_a_restart() {
 async fn limits_of_a_question_are_kept() {
     let (running, _, _) = filled(false).await;
     let mut client = running.query();
-    let top = client.top(v1::TopRequest { selection: selection(CPU), limit: 1 }).await.unwrap().into_inner();
+    let top =
+        client.top(v1::TopRequest { selection: selection(CPU), limit: 1, combine: 0 }).await.unwrap().into_inner();
     assert_eq!(top.functions.len(), 1);
     let list = v1::ListProfilesRequest { selection: selection(CPU), limit: 1 };
     let list = client.list_profiles(list).await.unwrap().into_inner();
     assert_eq!(list.profiles[0].time_unix_nano, NOON + 60 * SECOND);
-    let graph = |max_nodes| v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes, resolution: 0 };
+    let graph =
+        |max_nodes| v1::MergeRequest { selection: selection(CPU), format: 0, max_nodes, resolution: 0, combine: 0 };
     let truncated = client.merge(graph(1)).await.unwrap().into_inner();
     let Some(v1::merge_response::Answer::FlameGraph(truncated)) = truncated.answer else { panic!("no flame graph") };
     assert!(truncated.names.iter().any(|name| name == "other"), "{:?}", truncated.names);
@@ -306,4 +311,44 @@ async fn tenants_do_not_see_each_other() {
     request.metadata_mut().insert("x-scope-orgid", "../other".parse().unwrap());
     assert_eq!(running.status().head(request).await.unwrap_err().code(), Code::InvalidArgument);
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn values_over_time_are_combined_as_asked() {
+    let running = Running::start().await;
+    let mut oracle = Oracle::new();
+    let api = [("service_name", "api")];
+    let texts = ["main;keep 0,100,0,10", "main;keep 0,150,0,4 | main;more 0,0,0,8", "main;keep 0,20,0,3"];
+    for (second, text) in (0..).zip(texts) {
+        running.push_both(&mut oracle, &api, heap(second, text)).await;
+    }
+    let request = |ty: &str, format: v1::AnswerFormat, combine: i32| v1::MergeRequest {
+        selection: selection(&format!("memory:{ty}:bytes:space:bytes")),
+        format: format.into(),
+        max_nodes: 0,
+        resolution: 0,
+        combine,
+    };
+    let folded = async |ty: &str, combine: v1::Combine| {
+        let request = request(ty, v1::AnswerFormat::Folded, combine.into());
+        match running.query().merge(request).await.unwrap().into_inner().answer {
+            Some(v1::merge_response::Answer::Folded(text)) => text,
+            other => panic!("not folded: {other:?}"),
+        }
+    };
+    assert_eq!(folded("inuse_space", v1::Combine::Unspecified).await, "main;keep 6\nmain;more 3\n");
+    assert_eq!(folded("inuse_space", v1::Combine::Sum).await, "main;keep 17\nmain;more 8\n");
+    assert_eq!(folded("inuse_space", v1::Combine::Last).await, "main;keep 3\n");
+    assert_eq!(folded("inuse_space", v1::Combine::Max).await, "main;keep 10\nmain;more 8\n");
+    // 50 more, then a restart and 20
+    assert_eq!(folded("alloc_space", v1::Combine::Auto).await, "main;keep 70\n");
+    let selection = selection("memory:inuse_space:bytes:space:bytes");
+    let top = v1::TopRequest { selection, limit: 0, combine: v1::Combine::Max.into() };
+    assert_eq!(running.query().top(top).await.unwrap().into_inner().total, 18);
+    let pprof = |combine| request("inuse_space", v1::AnswerFormat::Pprof, combine);
+    assert!(running.query().merge(pprof(v1::Combine::Sum.into())).await.is_ok());
+    for wrong in [v1::Combine::Last.into(), 99] {
+        let status = running.query().merge(pprof(wrong)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
 }
