@@ -33,8 +33,8 @@ pub(crate) struct Required {
 /// What the values of a series over time become; series are added up after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Combine {
-    /// What suits the type: the average of instant values (memory in use, goroutines), what was added to cumulative ones
-    /// (allocations since the process started), the sum of all others.
+    /// What suits the type: the average of instant values (memory in use, goroutines), the last of cumulative ones (allocations
+    /// since the process started), the sum of all others.
     Auto,
     /// The sum.
     Sum,

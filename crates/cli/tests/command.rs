@@ -532,8 +532,7 @@ fn every_file_is_merged_to_what_a_plain_decode_gives_before_and_after_a_restart(
             for (ty, lines) in expected {
                 let query = format!("{ty}{{service_name=\"{name}\"}}");
                 let (from, to) = (time.to_string(), (time + 1).to_string());
-                // One profile a range: of cumulative types its own values are meant, not what was added since it.
-                let asked = ["merge", "--query", &query, "--from", &from, "--to", &to, "--combine", "sum"];
+                let asked = ["merge", "--query", &query, "--from", &from, "--to", &to];
                 let merged = server.ok(&[&asked[..], &["--format", "folded"]].concat());
                 // As text: a name of the corpus holds the end of a line.
                 let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();

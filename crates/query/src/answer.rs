@@ -27,7 +27,7 @@ pub struct Query {
 /// What the values of a series over time become; series are added up after that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Combine {
-    /// What suits the type: the average of instant values, what was added to cumulative ones, the sum of all others.
+    /// What suits the type: the average of instant values, the last of cumulative ones, the sum of all others.
     #[default]
     Auto,
     /// The sum.
@@ -47,7 +47,7 @@ impl Combine {
     pub(crate) fn of(self, temporality: Temporality) -> Self {
         match (self, temporality) {
             (Self::Auto, Temporality::Instant) => Self::Average,
-            (Self::Auto, Temporality::Cumulative) => Self::Added,
+            (Self::Auto, Temporality::Cumulative) => Self::Last,
             (Self::Auto, Temporality::Delta | Temporality::Unknown) => Self::Sum,
             (named, _) => named,
         }

@@ -82,7 +82,7 @@ fn expected(world: &World, query: &Query, combine: Combine) -> String {
 }
 
 async fn check(world: &World, range: TimeRange, read_from: ReadFrom) {
-    for (selector, auto) in HEAP.into_iter().zip([Combine::Average, Combine::Added]).chain([(CPU, Combine::Sum)]) {
+    for (selector, auto) in HEAP.into_iter().zip([Combine::Average, Combine::Last]).chain([(CPU, Combine::Sum)]) {
         for combine in ALL {
             let query = Query { combine, read_from, ..query(selector, range) };
             let resolved = if combine == Combine::Auto { auto } else { combine };

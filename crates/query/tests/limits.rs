@@ -371,5 +371,6 @@ async fn sql_joins_stacks_in_segments_of_every_format() {
         | 3       | true     | 2      | 2      | 2      |
         | 5       | true     | 1      | 1      | 1      |
         +---------+----------+--------+--------+--------+
-    "#]].assert_eq(&text);
+    "#]]
+    .assert_eq(&text);
 }

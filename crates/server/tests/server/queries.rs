@@ -340,8 +340,9 @@ async fn values_over_time_are_combined_as_asked() {
     assert_eq!(folded("inuse_space", v1::Combine::Sum).await, "main;keep 17\nmain;more 8\n");
     assert_eq!(folded("inuse_space", v1::Combine::Last).await, "main;keep 3\n");
     assert_eq!(folded("inuse_space", v1::Combine::Max).await, "main;keep 10\nmain;more 8\n");
+    assert_eq!(folded("alloc_space", v1::Combine::Auto).await, "main;keep 20\n");
     // 50 more, then a restart and 20
-    assert_eq!(folded("alloc_space", v1::Combine::Auto).await, "main;keep 70\n");
+    assert_eq!(folded("alloc_space", v1::Combine::Added).await, "main;keep 70\n");
     let selection = selection("memory:inuse_space:bytes:space:bytes");
     let top = v1::TopRequest { selection, limit: 0, combine: v1::Combine::Max.into() };
     assert_eq!(running.query().top(top).await.unwrap().into_inner().total, 18);
