@@ -55,16 +55,17 @@ CREATE OR REPLACE VIEW frames AS
 -- A row per distinct stack: its frames, root first, joined by semicolons.
 CREATE OR REPLACE VIEW stack_text AS
   WITH RECURSIVE
+  node AS MATERIALIZED (SELECT segment, call_site_id, parent_id, location_id FROM call_sites),
   site AS (
     SELECT segment, location_id, string_agg(name, ';' ORDER BY coalesce(line_index, 0) DESC) AS name
     FROM frames GROUP BY ALL
   ),
   path AS (
-    SELECT segment, call_site_id, NULL::VARCHAR AS stack FROM call_sites WHERE parent_id IS NULL
+    SELECT segment, call_site_id, NULL::VARCHAR AS stack FROM node WHERE parent_id IS NULL
     UNION ALL
     SELECT c.segment, c.call_site_id, concat_ws(';', p.stack, s.name)
     FROM path p
-    JOIN call_sites c ON c.segment = p.segment AND c.parent_id = p.call_site_id
+    JOIN node c ON c.segment = p.segment AND c.parent_id = p.call_site_id
     JOIN site s ON s.segment = c.segment AND s.location_id = c.location_id
   )
   SELECT t.segment, t.stack_id, coalesce(p.stack, '') AS stack

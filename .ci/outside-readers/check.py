@@ -81,7 +81,7 @@ def main(binary):
             for service in services:
                 chosen = '{service_name="%s"}' % service
                 for ty in json.loads(server.run("types", "--query", chosen, *RANGE, "--format", "json")):
-                    folded = server.run("merge", "--query", ty + chosen, *RANGE, "--format", "folded")
+                    folded = server.run("merge", "--query", ty + chosen, *RANGE, "--combine", "sum", "--format", "folded")
                     expected[service, ty] = sorted(folded.split("\n")[:-1])
         if len(expected) < 2:
             raise SystemExit("nothing was stored")
