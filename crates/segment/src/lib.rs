@@ -25,6 +25,7 @@ mod pair_scan;
 mod reader;
 mod report;
 mod resolution;
+mod row_group;
 mod rows;
 mod scan;
 mod schema;
