@@ -103,7 +103,7 @@ impl CompactorOptions {
         // A piece takes four times its bytes while its tables are built and encoded, dictionaries as much while they are
         // merged; the rest is for what the process needs anyway and for what the allocator holds back.
         let merge = MergeLimits { piece_bytes_max: bytes / 8, dictionary_bytes_max: bytes / 32 };
-        RewriteLimits { merge, read_ahead_bytes_max: bytes / 16 }
+        RewriteLimits { merge, read_ahead_bytes_max: bytes / 16, footer_bytes_max: bytes / 16 }
     }
 }
 
