@@ -249,29 +249,29 @@ impl SegmentReader {
         Ok(loaded)
     }
 
-    /// Adds the values of `profiles` into `acc`, indexed by stack id minus `stack_base`. Sums wrap.
+    /// Adds the values of `profiles` into `acc`, indexed by stack id minus `first_stack`. Sums wrap.
     ///
     /// # Errors
     /// As all reads; `Corrupt` when a stack lies outside of `acc`.
     pub async fn accumulate(
         &self,
         profiles: &[ProfileRow],
-        stack_base: u32,
+        first_stack: u32,
         acc: &mut [i64],
         report: &mut ScanReport,
     ) -> Result<()> {
         let runs = profiles.iter().map(Run::from).collect();
-        samples::accumulate(self, Table::Samples, "value", runs, (stack_base, acc), report).await
+        samples::accumulate(self, Table::Samples, "value", runs, (first_stack, acc), report).await
     }
 
-    /// Adds the sums of `windows` into `acc`, indexed by stack id minus `stack_base`. Sums wrap.
+    /// Adds the sums of `windows` into `acc`, indexed by stack id minus `first_stack`. Sums wrap.
     ///
     /// # Errors
     /// As all reads; `Corrupt` when a stack lies outside of `acc`.
     pub async fn accumulate_windows(
         &self,
         windows: &[WindowRow],
-        stack_base: u32,
+        first_stack: u32,
         acc: &mut [i64],
         report: &mut ScanReport,
     ) -> Result<()> {
@@ -279,7 +279,7 @@ impl SegmentReader {
             let of = windows.iter().filter(|window| window.resolution == resolution);
             let runs: Vec<Run> = of.map(Run::from).collect();
             if !runs.is_empty() {
-                samples::accumulate(self, resolution.table(), "value", runs, (stack_base, acc), report).await?;
+                samples::accumulate(self, resolution.table(), "value", runs, (first_stack, acc), report).await?;
             }
         }
         Ok(())
