@@ -236,41 +236,14 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
-    use crate::key::Day;
-    use crate::manifest::{SegmentSource, TableEntry};
+    use crate::manifest::TableEntry;
 
     const OBJECT_BYTES: u8 = 100;
 
     async fn reader(blocks: Blocks) -> BlockReader {
         let bucket = Bucket::new(Arc::new(InMemory::new()), "", "memory:");
-        let table = TableEntry {
-            table: Table::Samples,
-            bytes: u64::from(OBJECT_BYTES),
-            rows: 0,
-            footer_bytes: 10,
-            checksum: 0,
-        };
-        let entry = SegmentEntry {
-            id: SegmentId::from_parts(1, 1),
-            tenant: flamestore_model::Tenant::default(),
-            day: Day::of(0),
-            level: 0,
-            source: SegmentSource::Flush,
-            time_min: 0,
-            time_max: 0,
-            profile_types: Vec::new(),
-            services: Vec::new(),
-            tables: vec![table],
-            sample_rows: 0,
-            profile_rows: 0,
-            series: 0,
-            stacks: 0,
-            created_unix_nano: 0,
-            writer: String::new(),
-            writer_epoch: 0,
-            format_version: 1,
-            covers: Vec::new(),
-        };
+        let table = TableEntry { bytes: u64::from(OBJECT_BYTES), ..TableEntry::of_rows(Table::Samples, 0) };
+        let entry = SegmentEntry { tables: vec![table], ..SegmentEntry::blank(SegmentId::from_parts(1, 1), (0, 0)) };
         let bytes: Vec<u8> = (0..OBJECT_BYTES).collect();
         bucket.create(&entry.key(Table::Samples).to_string(), bytes.into()).await.unwrap();
         let object = ObjectReader::new(&bucket, &entry, Table::Samples).unwrap();
