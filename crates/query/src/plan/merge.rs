@@ -3,18 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::EmissionType;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use flamestore_calltree::ValueTree;
 use flamestore_model::TimeRange;
 use flamestore_segment::ReadFrom;
 
-use super::exec::{one_tree, properties};
+use super::exec::{leaf, one_tree, properties};
 use super::merger::Merger;
 use super::unit::{self, UnitJob};
 use crate::budget::Budget;
@@ -80,10 +78,7 @@ impl DisplayAs for MergeExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let from = if self.from == ReadFrom::Samples { ", from=samples" } else { "" };
         write!(f, "MergeExec: {}{from}", self.selection)?;
-        match t {
-            DisplayFormatType::Verbose => self.selection.fmt_decisions(f),
-            _ => Ok(()),
-        }
+        self.selection.fmt_decisions(t, f)
     }
 }
 
@@ -92,32 +87,7 @@ impl ExecutionPlan for MergeExec {
         "MergeExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf!();
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let budget = Budget::new(&format!("MergeExec[{partition}]"), &task, Arc::clone(self.scope.sink()));
@@ -132,10 +102,6 @@ impl ExecutionPlan for MergeExec {
             baseline: BaselineMetrics::new(&self.metrics, partition),
         };
         Ok(one_tree(codec::schema(1), async move { job.run(budget).await.map_err(outward) }))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 }
 
