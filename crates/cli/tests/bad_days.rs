@@ -102,7 +102,7 @@ async fn push_on(address: String, pusher: usize, load: watch::Sender<Load>, stop
                 });
             }
             Err(status) => {
-                let delay = delay_of(&status);
+                let delay = delay_of(&status, Code::ResourceExhausted);
                 load.send_modify(|load| {
                     load.refused += 1;
                     load.full[pusher] += 1;
@@ -113,9 +113,9 @@ async fn push_on(address: String, pusher: usize, load: watch::Sender<Load>, stop
     }
 }
 
-/// How long a server that is full wants to be left alone.
-fn delay_of(status: &Status) -> Duration {
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+/// How long a server that refuses with `code` wants to be left alone.
+fn delay_of(status: &Status, code: Code) -> Duration {
+    assert_eq!(status.code(), code, "{status}");
     let seconds = status.metadata().get("retry-after").unwrap().to_str().unwrap().parse().unwrap();
     assert!((1..=10).contains(&seconds), "{seconds}");
     Duration::from_secs(seconds)
@@ -257,7 +257,7 @@ fn a_server_whose_log_has_no_room_refuses_pushes_answers_queries_and_goes_on_whe
         let server = Running::start_command(limited(&whole(), blocks));
         let refused;
         (next, refused) = runtime.block_on(push_until_refused(&server, next, &mut acknowledged));
-        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        delay_of(&refused, Code::Unavailable);
         for part in ["wal: cannot write the log", "ulimit -f", disk.path().to_str().unwrap()] {
             assert!(refused.message().contains(part), "{refused}");
         }
