@@ -17,6 +17,7 @@ mod pair_tests;
 mod postings;
 mod profiles;
 mod samples;
+mod stack_sums;
 mod symbols;
 mod verify;
 mod verify_rollups;
@@ -33,6 +34,7 @@ use roaring::RoaringBitmap;
 
 pub use cache::DictionaryCache;
 pub use inspect::{SegmentFacts, TableFacts, inspect, read_everything};
+pub use stack_sums::StackSums;
 
 use crate::pair_scan::{Names, TakePair, scan_pair};
 use crate::scan::{TableFile, column, scan};
@@ -364,6 +366,14 @@ impl SegmentReader {
         selection: &DictionarySelection,
         report: &mut ScanReport,
     ) -> Result<ValueTree> {
+        Ok(self.sum_stacks(selection, report).await?.into_tree())
+    }
+
+    /// The sums by stack of what is selected of one dictionary: what [`StackSums::merge`] adds up over segments.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn sum_stacks(&self, selection: &DictionarySelection, report: &mut ScanReport) -> Result<StackSums> {
         let DictionarySelection { entry, profiles, windows } = selection;
         let mut sums = vec![0; bounded(self, Table::Stacks, entry.stacks.rows()).await?];
         if !profiles.is_empty() {
@@ -371,7 +381,8 @@ impl SegmentReader {
         }
         self.accumulate_windows(windows, entry.stacks.first, &mut sums, report).await?;
         let sealed = self.load_dictionary(entry.dictionary_id, report).await?;
-        Ok(ValueTree::from_stacks(Arc::clone(&sealed.dictionary), &sealed.tree, &sealed.leaves, &[&sums]))
+        let place = (self.cache_key, entry.dictionary_id);
+        Ok(StackSums { place, cache: Arc::clone(&self.cache), sealed, sums })
     }
 
     /// The merges of all dictionaries. [`Self::select`] and [`Self::merge_dictionary`] need less memory.
