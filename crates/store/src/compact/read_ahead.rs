@@ -30,9 +30,8 @@ use crate::source::{ObjectReader, external, parse_metadata};
 
 /// The smallest and the largest block.
 const BLOCK_BYTES: (u64, u64) = (64 << 10, 1 << 20);
-/// Places in one segment that a merge reads from at about the same time: its tables, and `samples` and `profiles` at some
-/// profile types.
-const FRONTS: u64 = 16;
+/// Places in one segment that a merge reads from at about the same time: the columns of its tables.
+const FRONTS: u64 = 64;
 
 /// Blocks of objects, the last used ones.
 pub(crate) struct Blocks {
@@ -65,12 +64,16 @@ struct BlockReader {
 }
 
 impl Blocks {
-    /// Room for `bytes_max` bytes of blocks, whose size is chosen for so many segments.
-    pub(crate) fn new(bytes_max: usize, segments: usize) -> Self {
+    /// Room for `bytes_max` bytes of blocks, whose size is chosen for so many segments of so many bytes in all: the
+    /// largest where all of these have room, so that none is ever read twice, else one for every place that is read from.
+    pub(crate) fn new(bytes_max: usize, segments: usize, bytes: u64) -> Self {
         let bytes_max = bytes_max as u64;
         let fronts = FRONTS * (segments as u64).max(1);
-        let block_bytes = (bytes_max / fronts).clamp(BLOCK_BYTES.0, BLOCK_BYTES.1).next_power_of_two();
-        Self { block_bytes: block_bytes.min(BLOCK_BYTES.1), bytes_max, kept: Mutex::default() }
+        let block_bytes = match bytes <= bytes_max {
+            true => BLOCK_BYTES.1,
+            false => (bytes_max / fronts).clamp(BLOCK_BYTES.0, BLOCK_BYTES.1).next_power_of_two().min(BLOCK_BYTES.1),
+        };
+        Self { block_bytes, bytes_max, kept: Mutex::default() }
     }
 
     fn get(&self, key: &BlockKey) -> Option<Bytes> {
@@ -267,6 +270,13 @@ mod tests {
             }
             assert!(reader.read(vec![0..1, 99..101]).await.is_err());
         }
+    }
+
+    #[test]
+    fn blocks_are_large_where_all_segments_have_room() {
+        let block_bytes = |segments, bytes| Blocks::new(32 << 20, segments, bytes).block_bytes;
+        assert_eq!((block_bytes(2, 32 << 20), block_bytes(64, 32 << 20)), (1 << 20, 1 << 20));
+        assert_eq!((block_bytes(2, 33 << 20), block_bytes(64, 33 << 20)), (256 << 10, 64 << 10));
     }
 
     #[tokio::test]

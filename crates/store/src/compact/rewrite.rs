@@ -167,7 +167,8 @@ impl Rewriter {
 
     /// Readers of the inputs, which read ahead.
     pub(crate) fn readers(&self, rewrite: &Rewrite) -> Vec<Arc<SegmentReader>> {
-        let blocks = Arc::new(Blocks::new(self.limits.read_ahead_bytes_max, rewrite.inputs.len()));
+        let bytes = rewrite.inputs.iter().map(|entry| entry.bytes()).sum();
+        let blocks = Arc::new(Blocks::new(self.limits.read_ahead_bytes_max, rewrite.inputs.len(), bytes));
         // every dictionary is read once: nothing is gained by keeping it
         let cache = Arc::new(DictionaryCache::with_footers(0, self.limits.footer_bytes_max));
         let reader = |entry: &Arc<SegmentEntry>| {
