@@ -4,7 +4,9 @@
 use std::sync::Once;
 
 use bytes::Bytes;
-use flamestore_formats::{Limits, decode_pprof, encode_pprof, pprof_equal};
+use flamestore_formats::{
+    Limits, OtlpRequest, decode_otlp, decode_otlp_json, decode_pprof, encode_pprof, pprof_equal,
+};
 use flamestore_model::{ErrorKind, Selector};
 use flamestore_segment::{Table, read_everything};
 
@@ -27,6 +29,32 @@ pub fn pprof(bytes: &[u8]) {
     if let Err(difference) = pprof_equal(&batch, &again) {
         panic!("a profile changed on the way out and back in: {difference}");
     }
+}
+
+/// Every profile of a request passes its own check, and all together stay under the limits.
+pub fn otlp(bytes: &[u8]) {
+    if let Ok(request) = decode_otlp(Bytes::copy_from_slice(bytes), &limits()) {
+        otlp_profiles(&request);
+    }
+}
+
+/// [`otlp`] of the JSON form.
+pub fn otlp_json(bytes: &[u8]) {
+    if let Ok(request) = decode_otlp_json(Bytes::copy_from_slice(bytes), &limits()) {
+        otlp_profiles(&request);
+    }
+}
+
+fn otlp_profiles(request: &OtlpRequest) {
+    let (mut profiles, mut samples) = (0, 0);
+    for profile in request.profiles() {
+        profiles += 1;
+        let Ok(profile) = profile else { continue };
+        profile.batch.check().expect("a decoded profile passes its check");
+        samples += profile.batch.samples.len();
+    }
+    assert_eq!(profiles, request.len(), "every profile is an answer or an error");
+    assert!(samples <= limits().samples_max, "profiles share the limits of their request");
 }
 
 /// A selector that is read prints as a text that is read as the same selector.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bytes ─ decompress ─▶ raw bytes ─ decode_pprof / decode_folded ─▶ ProfileBatch
+//!                                 └ decode_otlp / decode_otlp_json ─▶ OtlpRequest ─ profiles ─▶ ProfileBatch*
 //! ProfileBatch ─ encode_pprof / encode_folded ─▶ raw bytes ─ gzip ─▶ bytes
 //! ```
 //!
@@ -15,6 +16,7 @@ mod decompress;
 mod equal;
 mod folded;
 mod limits;
+mod otlp;
 mod pprof;
 mod wire;
 
@@ -23,4 +25,7 @@ pub use decompress::{decompress, gzip};
 pub use equal::pprof_equal;
 pub use folded::{FoldedOptions, decode_folded, encode_folded, frame_name};
 pub use limits::Limits;
+pub use otlp::{
+    OtlpLayout, OtlpProfile, OtlpProfiles, OtlpRequest, SPAN_ID, TIMESTAMP, TRACE_ID, decode_otlp, decode_otlp_json,
+};
 pub use pprof::{DecodeScratch, decode_pprof, decode_pprof_with, encode_pprof};
