@@ -185,6 +185,42 @@ fn requests_of_every_kind_are_stored_as_they_were_sent_and_once() {
 }
 
 #[test]
+fn what_a_door_has_changed_survives_a_kill_and_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let otlp = json!({
+        "resourceProfiles": [{"scopeProfiles": [{"profiles": [{
+            "sampleType": {"typeStrindex": 1, "unitStrindex": 2}, "periodType": {"typeStrindex": 3, "unitStrindex": 4},
+            "period": 10, "timeUnixNano": NOON.to_string(), "samples": [{"stackIndex": 1, "values": [7]}],
+        }]}]}],
+        "dictionary": {
+            "stringTable": ["", "samples", "count", "cpu", "nanoseconds", "main"],
+            "functionTable": [{}, {"nameStrindex": 5}], "locationTable": [{}, {"lines": [{"functionIndex": 1}]}],
+            "stackTable": [{}, {"locationIndices": [1]}], "mappingTable": [{}], "linkTable": [{}], "attributeTable": [{}],
+        },
+    });
+    let stacks = "/ingest?name=app.cpu&from=1777636800&until=1777636810&sampleRate=1000000000";
+    let requests = [
+        Captured::new(stacks, json!({}), b"main;read 3\nmain;write 1\n".to_vec()),
+        Captured::new(
+            "/v1development/profiles",
+            json!({"content-type": "application/json"}),
+            otlp.to_string().into_bytes(),
+        ),
+    ];
+    let files: Vec<PathBuf> = (1..3).map(|at| folder.path().join(format!("{at}.json"))).collect();
+    requests.iter().zip(&files).for_each(|(request, file)| request.write(file));
+    for _ in 0..2 {
+        let server = Running::serve(&store);
+        server.ok(&["replay", files[0].to_str().unwrap(), files[1].to_str().unwrap()]);
+        let query = |query: &str| server.ok(&[&["merge", "--query", query], &EVER[..]].concat());
+        assert_eq!(query("process_cpu:cpu:nanoseconds:cpu:nanoseconds"), "main 70\nmain;read 3\nmain;write 1\n");
+        assert_eq!(query("process_cpu:samples:count:cpu:nanoseconds"), "main 7\nmain;read 3\nmain;write 1\n");
+        server.stop("KILL");
+    }
+}
+
+#[test]
 fn what_cannot_be_replayed_and_what_is_refused_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let server = Running::serve(&folder.path().join("store"));

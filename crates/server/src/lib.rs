@@ -4,6 +4,7 @@
 //! listener ─▶ HTTP/1.1, h2c ─▶ guard: span, place, deadline, metrics ─▶ Connect becomes gRPC ─▶ router
 //!    IngestService   profiles decoded one by one, stored or named as rejected
 //!    PusherService   the same for Pyroscope's clients
+//!    otlp            OpenTelemetry's profiles, over gRPC and HTTP
 //!    doors           profiles by plain HTTP: /ingest of Pyroscope, the intake of Datadog's agent
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
 //!    StatusService   segments and head
@@ -24,6 +25,7 @@ mod holdings;
 mod ingest;
 mod intake;
 mod listener;
+mod otlp;
 mod push;
 mod query;
 mod refusal;

@@ -40,6 +40,7 @@ use crate::guard::{Guard, Method, guard, is_grpc};
 use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
+use crate::otlp;
 use crate::push::Pusher;
 use crate::query::Queries;
 use crate::telemetry;
@@ -86,6 +87,7 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     if config.has_role(Role::Ingest) {
         roles.add_service(limited!(IngestServiceServer, Ingest(intake.clone()), config));
         roles.add_service(limited!(PusherServiceServer, Pusher(intake.clone()), config));
+        roles.add_service(otlp::ProfilesServer(intake.clone()));
     }
     if config.has_role(Role::Query) {
         roles.add_service(limited!(QueryServiceServer, queries, config));
@@ -141,6 +143,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 fn methods() -> Result<Vec<Method>> {
     let mut methods = vec![Method::free("/ready"), Method::free("/metrics")];
     methods.extend(doors::PATHS.map(Method::door));
+    methods.push(Method::rpc(otlp::EXPORT));
     let free: fn(&str) -> Method = Method::free;
     let sets = [
         (FILE_DESCRIPTOR_SET, Method::rpc as fn(&str) -> Method),

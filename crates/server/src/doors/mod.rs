@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/ingest`, `/pyroscope/ingest` | Pyroscope's profilers, Grafana Alloy: [`pyroscope`] |
 //! | `/profiling/v1/input` | Datadog's tracers, as their agent takes it: [`datadog`] |
+//! | `/v1development/profiles` | OpenTelemetry's collector and profilers: [`otlp`] |
 //!
 //! A body is read whole under `request_bytes_max`, once its request has a place among the bounded many; each profile is
 //! under the limits of every other. Errors are told as JSON with the status that the door's clients understand.
@@ -23,6 +24,7 @@ use tonic::Code;
 
 use crate::body::BodyError;
 use crate::intake::Intake;
+use crate::otlp;
 use crate::push::is_lasting;
 use crate::refusal::Refusal;
 
@@ -31,7 +33,7 @@ const PYROSCOPE_INGEST: &str = "/pyroscope/ingest";
 const DATADOG: &str = "/profiling/v1/input";
 
 /// Every path there is.
-pub(crate) const PATHS: [&str; 3] = [INGEST, PYROSCOPE_INGEST, DATADOG];
+pub(crate) const PATHS: [&str; 4] = [INGEST, PYROSCOPE_INGEST, DATADOG, otlp::PATH];
 
 /// The doors to `intake`.
 pub(crate) fn router(intake: Intake) -> Router {
@@ -39,6 +41,7 @@ pub(crate) fn router(intake: Intake) -> Router {
         .route(INGEST, post(pyroscope::ingest))
         .route(PYROSCOPE_INGEST, post(pyroscope::ingest))
         .route(DATADOG, post(datadog::input))
+        .route(otlp::PATH, post(otlp::export_over_http))
         .with_state(intake)
 }
 

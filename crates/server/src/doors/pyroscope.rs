@@ -4,7 +4,12 @@
 //! |---|---|---|
 //! | pprof | `format=pprof` | it is |
 //! | form with `profile`, `sample_type_config` | `multipart/form-data` | its pprof is |
-//! | folded text | everything else | one sample type, made of the name's suffix and the sample rate |
+//! | trie, tree | `format`, or `binary/octet-stream+trie`, `+tree` | the type that the name's suffix names |
+//! | lines | `format=lines` | the same |
+//! | speedscope | `format=speedscope` | its unit's type, else the same; a profile of each |
+//! | folded text | everything else | the type that the name's suffix names |
+//!
+//! Where values count samples taken at `sampleRate`, they are kept, beside the time that they stand for.
 //!
 //! A pprof keeps its labels, values, addresses and columns; only the family, the first part of its profile type, follows
 //! Pyroscope's rules. 200 is an empty answer; 400 wrong parameters, 408 a body that broke off, 413 one over the limit, 415
@@ -13,7 +18,9 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use flamestore_formats::{FoldedOptions, Limits, decode_folded};
+use flamestore_formats::{
+    FoldedOptions, Limits, SampledEvery, decode_folded, decode_lines, decode_speedscope, decode_tree, decode_trie,
+};
 use flamestore_model::{Error, Labels, ProfileBatch, Result, Strings, Tenant, ValueType, names};
 use flamestore_store::{ProfileFormat, PushProfile, retry_id};
 use url::form_urlencoded;
@@ -34,6 +41,7 @@ const TIME_MIN: i64 = 365 * 86_400 * NANOS_PER_SECOND;
 const NOTHING_BYTES_MAX: usize = 64;
 const SPY_LABEL: &str = "pyroscope_spy";
 const APP_LABEL: &str = "app_name";
+const PROFILE_NAME_LABEL: &str = "profile_name";
 
 /// What the query string and the content type say of a profile.
 #[derive(Debug)]
@@ -52,7 +60,23 @@ struct Said {
 enum Form {
     Pprof,
     PprofParts,
+    Stacks(Stacks),
+}
+
+/// Forms of stacks of names, which say nothing of what their values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stacks {
     Folded,
+    Lines,
+    Tree,
+    Trie,
+    Speedscope,
+}
+
+/// A profile made of stacks, and what its file calls it.
+struct Made {
+    name: String,
+    batch: ProfileBatch,
 }
 
 /// Answers `POST /ingest`.
@@ -66,7 +90,7 @@ pub(super) async fn ingest(State(intake): State<Intake>, request: Request) -> Re
     let taken = match said.form {
         Form::Pprof => take_pprof(&intake, tenant, &said, bytes, &SampleTypes::default()).await,
         Form::PprofParts => take_parts(&intake, tenant, &said, &parts.headers, bytes).await,
-        Form::Folded => take_folded(&intake, tenant, &said, bytes).await,
+        Form::Stacks(stacks) => take_stacks(&intake, tenant, &said, stacks, bytes).await,
     };
     count_outcome(&taken);
     taken.map(|()| StatusCode::OK).map_err(unprocessable)
@@ -108,48 +132,81 @@ fn is_nothing(bytes: &Bytes) -> bool {
 }
 
 /// The values change on their way in, so what was received cannot stand for them in the log: the id is made here.
-async fn take_folded(intake: &Intake, tenant: Tenant, said: &Said, bytes: Bytes) -> Result<()> {
+async fn take_stacks(intake: &Intake, tenant: Tenant, said: &Said, stacks: Stacks, bytes: Bytes) -> Result<()> {
     let kind = folded_kind(&said.name.app, &said.units)?;
-    let labels = said.labels(intake, &kind.service, Some(&kind.profile_type.name))?;
-    let id = said.from.map(|from| retry_id(&tenant, &labels, from, &[said.query.as_bytes(), &bytes]));
-    let batch = decode_kind(intake, said, kind, bytes).await?;
-    intake.store(PushProfile { tenant, labels, batch, received: None, id, time_unix_nano: said.from }).await.map(|_| ())
+    for (at, made) in decode_stacks(intake, said, stacks, &kind, bytes.clone()).await?.into_iter().enumerate() {
+        let mut labels = said.labels(intake, &kind.service, Some(family_of_made(&made.batch, &kind)))?;
+        if !made.name.is_empty() && labels.get(PROFILE_NAME_LABEL).is_none() {
+            labels = intake.labels(labels.iter().chain([(PROFILE_NAME_LABEL, made.name.as_str())]))?;
+        }
+        let content = [said.query.as_bytes(), &bytes, &at.to_le_bytes()];
+        let id = said.from.map(|from| retry_id(&tenant, &labels, from, &content));
+        let (tenant, batch) = (tenant.clone(), made.batch);
+        let profile = PushProfile { tenant, labels, batch, received: None, id, time_unix_nano: said.from };
+        intake.store(profile).await?;
+    }
+    Ok(())
 }
 
-async fn decode_kind(intake: &Intake, said: &Said, kind: FoldedKind, bytes: Bytes) -> Result<ProfileBatch> {
-    let options = FoldedOptions {
-        sample_type: kind.profile_type.sample_type.clone(),
-        sample_unit: kind.profile_type.sample_unit.clone(),
-        time_unix_nano: said.from.unwrap_or_default(),
-        duration_nano: said.duration(),
-    };
-    let (limits, sample_rate) = (intake.limits.clone(), said.sample_rate);
+async fn decode_stacks(
+    intake: &Intake,
+    said: &Said,
+    stacks: Stacks,
+    kind: &FoldedKind,
+    bytes: Bytes,
+) -> Result<Vec<Made>> {
+    let options = said.options(kind);
+    let (limits, kind) = (intake.limits.clone(), kind.clone());
     let work = move || {
-        let mut batch = decode_folded(bytes, &options, &limits)?;
-        scale(&mut batch, &kind, sample_rate)?;
-        Ok(batch)
+        let nameless = |batch| vec![Made { name: String::new(), batch }];
+        let mut all = match stacks {
+            Stacks::Folded => nameless(decode_folded(bytes, &options, &limits)?),
+            Stacks::Lines => nameless(decode_lines(bytes, &options, &limits)?),
+            Stacks::Tree => nameless(decode_tree(bytes, &options, &limits)?),
+            Stacks::Trie => nameless(decode_trie(bytes, &options, &limits)?),
+            Stacks::Speedscope => {
+                let profiles = decode_speedscope(bytes, &options, &limits)?;
+                profiles.into_iter().map(|profile| Made { name: profile.name, batch: profile.batch }).collect()
+            }
+        };
+        for made in &mut all {
+            // speedscope's files state their unit, and are decoded by it
+            if stacks != Stacks::Speedscope {
+                multiply(&mut made.batch, kind.factor)?;
+            }
+            if matches!(family_of_made(&made.batch, &kind), "process_cpu" | "wall") {
+                name_period(&mut made.batch)?;
+            }
+        }
+        Ok(all)
     };
     intake.compute.run(work).await
 }
 
-/// Multiplies the values by what one of them stands for, and says so in the period.
-fn scale(batch: &mut ProfileBatch, kind: &FoldedKind, sample_rate: u32) -> Result<()> {
-    let (factor, divisor) = match kind.is_sampled {
-        true => (NANOS_PER_SECOND, i64::from(sample_rate)),
-        false => (kind.factor, 1),
-    };
-    for (row, value) in batch.samples.values.iter_mut().enumerate() {
-        let scaled = i128::from(*value) * i128::from(factor) / i128::from(divisor);
-        let too_large = |_| Error::invalid(format!("sample {row}: the value is too large")).with("value", *value);
-        *value = i64::try_from(scaled).map_err(too_large)?;
+/// The family of a profile of stacks: a file may say what its values are, and is believed before the name.
+fn family_of_made<'a>(batch: &ProfileBatch, kind: &'a FoldedKind) -> &'a str {
+    let text = |id: u32| batch.symbols.strings.text(id);
+    let first = batch.header.sample_types.first().map(|ty| (text(ty.ty), text(ty.unit)));
+    match first.as_ref().map(|(ty, unit)| (&**ty, &**unit)) {
+        Some(("wall", _)) => "wall",
+        Some((_, "bytes")) => "memory",
+        _ => &kind.profile_type.name,
     }
-    if kind.profile_type.period_type.is_empty() {
-        return Ok(());
+}
+
+/// Multiplies values that are in a larger unit than the stored one.
+fn multiply(batch: &mut ProfileBatch, factor: i64) -> Result<()> {
+    for (row, value) in batch.samples.values.iter_mut().enumerate().filter(|_| factor != 1) {
+        let too_large = || Error::invalid(format!("sample {row}: the value is too large")).with("value", *value);
+        *value = value.checked_mul(factor).ok_or_else(too_large)?;
     }
-    let period_type = [kind.profile_type.period_type.as_str(), kind.profile_type.period_unit.as_str()];
-    let [ty, unit] = add_strings(batch, period_type)?;
+    Ok(())
+}
+
+/// Calls the period that of CPU time, as Pyroscope calls it for wall time too.
+fn name_period(batch: &mut ProfileBatch) -> Result<()> {
+    let [ty, unit] = add_strings(batch, ["cpu", "nanoseconds"])?;
     batch.header.period_type = ValueType { ty, unit };
-    batch.header.period = if kind.is_sampled { factor / divisor } else { 0 };
     Ok(())
 }
 
@@ -214,6 +271,23 @@ impl Said {
         }
     }
 
+    /// What stacks do not say of their profile.
+    fn options(&self, kind: &FoldedKind) -> FoldedOptions {
+        let (ty, unit) = (kind.profile_type.sample_type.clone(), kind.profile_type.sample_unit.clone());
+        let stated = FoldedOptions {
+            time_unix_nano: self.from.unwrap_or_default(),
+            duration_nano: self.duration(),
+            ..FoldedOptions::default()
+        };
+        match kind.is_sampled {
+            true => {
+                let period = NANOS_PER_SECOND / i64::from(self.sample_rate);
+                FoldedOptions { sampled_every: Some(SampledEvery { ty, unit, period }), ..stated }
+            }
+            false => FoldedOptions { sample_type: ty, sample_unit: unit, ..stated },
+        }
+    }
+
     fn duration(&self) -> i64 {
         match (self.from, self.until) {
             (Some(from), Some(until)) => until.saturating_sub(from).max(0),
@@ -222,17 +296,19 @@ impl Said {
     }
 }
 
-/// How the body is encoded.
+/// How the body is encoded: what `format` says, and for trees and tries the content type.
 fn form(format: &str, media_type: &str) -> Result<Form> {
     let is_form = media_type == "multipart/form-data";
-    let unread = || Error::invalid("the format is not read").with("format", format!("{format:?}"));
-    match (format, media_type) {
-        ("trie" | "tree" | "lines" | "jfr" | "speedscope", _) => Err(unread()),
-        (_, "binary/octet-stream+trie" | "binary/octet-stream+tree") => Err(unread().with("content_type", media_type)),
-        ("pprof", _) if !is_form => Ok(Form::Pprof),
-        _ if is_form => Ok(Form::PprofParts),
-        _ => Ok(Form::Folded),
-    }
+    Ok(match (format, media_type) {
+        ("trie", _) | (_, "binary/octet-stream+trie") => Form::Stacks(Stacks::Trie),
+        ("tree", _) | (_, "binary/octet-stream+tree") => Form::Stacks(Stacks::Tree),
+        ("lines", _) => Form::Stacks(Stacks::Lines),
+        ("speedscope", _) => Form::Stacks(Stacks::Speedscope),
+        ("jfr", _) => return Err(Error::invalid("the format is not read").with("format", format)),
+        ("pprof", _) if !is_form => Form::Pprof,
+        _ if is_form => Form::PprofParts,
+        _ => Form::Stacks(Stacks::Folded),
+    })
 }
 
 #[cfg(test)]
@@ -247,33 +323,41 @@ mod tests {
         check("pprof", "application/octet-stream", Some(Form::Pprof));
         check("pprof", "multipart/form-data", Some(Form::PprofParts));
         check("", "multipart/form-data", Some(Form::PprofParts));
-        check("", "", Some(Form::Folded));
-        check("groups", "text/plain", Some(Form::Folded));
+        check("", "", Some(Form::Stacks(Stacks::Folded)));
+        check("groups", "text/plain", Some(Form::Stacks(Stacks::Folded)));
+        check("lines", "", Some(Form::Stacks(Stacks::Lines)));
+        check("speedscope", "application/json", Some(Form::Stacks(Stacks::Speedscope)));
+        check("", "binary/octet-stream+trie", Some(Form::Stacks(Stacks::Trie)));
+        check("tree", "", Some(Form::Stacks(Stacks::Tree)));
         check("jfr", "multipart/form-data", None);
-        check("", "binary/octet-stream+trie", None);
     }
 
     #[test]
-    fn samples_become_nanoseconds_of_their_rate() {
-        let scaled = |app: &str, text: &'static str, rate: u32| {
-            let mut batch =
-                decode_folded(Bytes::from_static(text.as_bytes()), &FoldedOptions::default(), &Limits::default())?;
-            scale(&mut batch, &folded_kind(app, "")?, rate)?;
-            batch.check()?;
-            let text = |id: u32| batch.symbols.strings.text(id).into_owned();
-            let period = batch.header.period_type;
-            Ok((batch.samples.values.clone(), batch.header.period, text(period.ty), text(period.unit)))
+    fn samples_are_kept_beside_the_time_that_they_stand_for() {
+        let check = |query: &str, text: &'static str, expected: &str| {
+            let said = Said::read(query, &HeaderMap::new(), 0).unwrap();
+            let kind = folded_kind(&said.name.app, &said.units).unwrap();
+            let batch = decode_folded(Bytes::from_static(text.as_bytes()), &said.options(&kind), &Limits::default());
+            let told = batch.and_then(|mut batch| {
+                multiply(&mut batch, kind.factor)?;
+                name_period(&mut batch)?;
+                batch.check()?;
+                let text = |id: u32| batch.symbols.strings.text(id).into_owned();
+                let types: Vec<String> = batch.header.sample_types.iter().map(|ty| text(ty.ty)).collect();
+                let period = text(batch.header.period_type.ty);
+                let (values, every) = (&batch.samples.values, batch.header.period);
+                Ok(format!("{types:?} {values:?} {every} {period}"))
+            });
+            assert_eq!(told.unwrap_or_else(|error| error.to_string()), expected, "{query}");
         };
-        let told =
-            |(values, period, ty, unit): (Vec<i64>, i64, String, String)| format!("{values:?} {period} {ty} {unit}");
-        let check = |app, text, rate, expected: &str| {
-            let told = scaled(app, text, rate).map_or_else(|error: Error| error.to_string(), told);
-            assert_eq!(told, expected);
-        };
-        check("a", "f 3\ng -1\nh 0", 100, "[30000000, -10000000, 0] 10000000 cpu nanoseconds");
-        check("a", "f 3", 999, "[3003003] 1001001 cpu nanoseconds");
-        check("a.milliseconds", "f 3", 100, "[3000000] 0 cpu nanoseconds");
-        check("a.alloc_space", "f 3", 100, "[3] 0  ");
-        check("a", "f 9223372036854775807", 100, "sample 0: the value is too large [value=9223372036854775807]");
+        let cpu = r#"["samples", "cpu"] [3, 30000000, -1, -10000000, 0, 0] 10000000 cpu"#;
+        check("name=a", "f 3\ng -1\nh 0", cpu);
+        check("name=a&sampleRate=999", "f 3", r#"["samples", "cpu"] [3, 3003003] 1001001 cpu"#);
+        check("name=a&sampleRate=-1", "f 3", r#"["samples", "cpu"] [3, 30000000] 10000000 cpu"#);
+        check("name=a.wall", "f 3", r#"["samples", "wall"] [3, 30000000] 10000000 cpu"#);
+        check("name=a.wall&units=nanoseconds", "f 3", r#"["wall"] [3] 0 cpu"#);
+        check("name=a.milliseconds", "f 3", r#"["wall"] [3000000] 0 cpu"#);
+        let over = "sample 0: the value is too large [value=9223372036854775807]";
+        check("name=a.seconds", "f 9223372036854775807", over);
     }
 }

@@ -8,6 +8,7 @@ mod datadog;
 mod harness;
 mod legacy_ingest;
 mod lifecycle;
+mod otlp;
 mod protocol;
 mod push;
 mod queries;
