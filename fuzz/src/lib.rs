@@ -5,7 +5,7 @@ use std::sync::Once;
 
 use bytes::Bytes;
 use flamestore_formats::{
-    FoldedOptions, Limits, OtlpRequest, SampledEvery, decode_folded, decode_lines, decode_otlp, decode_otlp_json,
+    FoldedOptions, JfrOptions, Limits, OtlpRequest, SampledEvery, decode_folded, decode_jfr, decode_lines, decode_otlp, decode_otlp_json,
     decode_pprof, decode_speedscope, decode_tree, decode_trie, encode_pprof, pprof_equal,
 };
 use flamestore_model::{ErrorKind, ProfileBatch, Result, Selector};
@@ -80,6 +80,21 @@ pub fn speedscope(bytes: &[u8]) {
     profiles.iter().for_each(|profile| profile.batch.check().expect("a decoded profile passes its check"));
     let samples: usize = profiles.iter().map(|profile| profile.batch.samples.len()).sum();
     assert!(samples <= limits().samples_max, "profiles share the limits of their file");
+}
+
+/// Every profile of a recording passes its own check, and all together stay under the limits. The first two bytes tell how
+/// many of the others are the labels beside it.
+pub fn jfr(bytes: &[u8]) {
+    let Some(([low, high], rest)) = bytes.split_first_chunk::<2>() else { return };
+    let (labels, recording) = rest.split_at(usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()));
+    let labels = (!labels.is_empty()).then(|| Bytes::copy_from_slice(labels));
+    let options = JfrOptions { labels, ..JfrOptions::default() };
+    let Ok(profiles) = decode_jfr(Bytes::copy_from_slice(recording), &options, &limits()) else {
+        return;
+    };
+    profiles.iter().for_each(|profile| profile.batch.check().expect("a decoded profile passes its check"));
+    let samples: usize = profiles.iter().map(|profile| profile.batch.samples.len()).sum();
+    assert!(samples <= limits().samples_max, "profiles share the limits of their recording");
 }
 
 /// A selector that is read prints as a text that is read as the same selector.
