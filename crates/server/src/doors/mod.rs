@@ -11,6 +11,7 @@
 
 mod apptime;
 mod datadog;
+mod made;
 mod multipart;
 mod name;
 mod profile_kind;

@@ -7,6 +7,7 @@
 //! | trie, tree | `format`, or `binary/octet-stream+trie`, `+tree` | the type that the name's suffix names |
 //! | lines | `format=lines` | the same |
 //! | speedscope | `format=speedscope` | its unit's type, else the same; a profile of each |
+//! | JFR, or a form of `jfr` and `labels` | `format=jfr` | a profile of each kind of event |
 //! | folded text | everything else | the type that the name's suffix names |
 //!
 //! Where values count samples taken at `sampleRate`, they are kept, beside the time that they stand for.
@@ -18,14 +19,13 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use flamestore_formats::{
-    FoldedOptions, Limits, SampledEvery, decode_folded, decode_lines, decode_speedscope, decode_tree, decode_trie,
-};
-use flamestore_model::{Error, Labels, ProfileBatch, Result, Strings, Tenant, ValueType, names};
+use flamestore_formats::{FoldedOptions, JfrOptions, Limits, SampledEvery};
+use flamestore_model::{Error, Labels, ProfileBatch, Result, Tenant, names};
 use flamestore_store::{ProfileFormat, PushProfile, retry_id};
 use url::form_urlencoded;
 
 use crate::body::{media_type, read_body};
+use crate::doors::made::{self, Made, Stacks};
 use crate::doors::name::{AppName, parse as parse_name};
 use crate::doors::profile_kind::{FoldedKind, SampleTypes, family, folded_kind, sample_types};
 use crate::doors::{apptime, multipart, unprocessable, unreadable};
@@ -61,22 +61,8 @@ enum Form {
     Pprof,
     PprofParts,
     Stacks(Stacks),
-}
-
-/// Forms of stacks of names, which say nothing of what their values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stacks {
-    Folded,
-    Lines,
-    Tree,
-    Trie,
-    Speedscope,
-}
-
-/// A profile made of stacks, and what its file calls it.
-struct Made {
-    name: String,
-    batch: ProfileBatch,
+    Recording,
+    RecordingParts,
 }
 
 /// Answers `POST /ingest`.
@@ -90,7 +76,9 @@ pub(super) async fn ingest(State(intake): State<Intake>, request: Request) -> Re
     let taken = match said.form {
         Form::Pprof => take_pprof(&intake, tenant, &said, bytes, &SampleTypes::default()).await,
         Form::PprofParts => take_parts(&intake, tenant, &said, &parts.headers, bytes).await,
-        Form::Stacks(stacks) => take_stacks(&intake, tenant, &said, stacks, bytes).await,
+        Form::Stacks(stacks) => take_stacks(&intake, &tenant, &said, stacks, bytes).await,
+        Form::Recording => take_recording(&intake, &tenant, &said, bytes, None).await,
+        Form::RecordingParts => take_recording_parts(&intake, &tenant, &said, &parts.headers, bytes).await,
     };
     count_outcome(&taken);
     taken.map(|()| StatusCode::OK).map_err(unprocessable)
@@ -131,99 +119,65 @@ fn is_nothing(bytes: &Bytes) -> bool {
         && flamestore_formats::decompress(bytes.clone(), &Limits::default()).is_ok_and(|bytes| bytes.is_empty())
 }
 
-/// The values change on their way in, so what was received cannot stand for them in the log: the id is made here.
-async fn take_stacks(intake: &Intake, tenant: Tenant, said: &Said, stacks: Stacks, bytes: Bytes) -> Result<()> {
+async fn take_stacks(intake: &Intake, tenant: &Tenant, said: &Said, stacks: Stacks, bytes: Bytes) -> Result<()> {
     let kind = folded_kind(&said.name.app, &said.units)?;
-    for (at, made) in decode_stacks(intake, said, stacks, &kind, bytes.clone()).await?.into_iter().enumerate() {
-        let mut labels = said.labels(intake, &kind.service, Some(family_of_made(&made.batch, &kind)))?;
-        if !made.name.is_empty() && labels.get(PROFILE_NAME_LABEL).is_none() {
-            labels = intake.labels(labels.iter().chain([(PROFILE_NAME_LABEL, made.name.as_str())]))?;
-        }
-        let content = [said.query.as_bytes(), &bytes, &at.to_le_bytes()];
-        let id = said.from.map(|from| retry_id(&tenant, &labels, from, &content));
-        let (tenant, batch) = (tenant.clone(), made.batch);
-        let profile = PushProfile { tenant, labels, batch, received: None, id, time_unix_nano: said.from };
-        intake.store(profile).await?;
-    }
-    Ok(())
+    let (service, options) = (kind.service.clone(), said.options(&kind));
+    let (limits, body) = (intake.limits.clone(), bytes.clone());
+    let made = intake.compute.run(move || made::of_stacks(stacks, &kind, body, &options, &limits)).await?;
+    store_made(intake, tenant, said, &service, made, &[&bytes]).await
 }
 
-async fn decode_stacks(
+async fn take_recording_parts(
     intake: &Intake,
+    tenant: &Tenant,
     said: &Said,
-    stacks: Stacks,
-    kind: &FoldedKind,
-    bytes: Bytes,
-) -> Result<Vec<Made>> {
-    let options = said.options(kind);
-    let (limits, kind) = (intake.limits.clone(), kind.clone());
-    let work = move || {
-        let nameless = |batch| vec![Made { name: String::new(), batch }];
-        let mut all = match stacks {
-            Stacks::Folded => nameless(decode_folded(bytes, &options, &limits)?),
-            Stacks::Lines => nameless(decode_lines(bytes, &options, &limits)?),
-            Stacks::Tree => nameless(decode_tree(bytes, &options, &limits)?),
-            Stacks::Trie => nameless(decode_trie(bytes, &options, &limits)?),
-            Stacks::Speedscope => {
-                let profiles = decode_speedscope(bytes, &options, &limits)?;
-                profiles.into_iter().map(|profile| Made { name: profile.name, batch: profile.batch }).collect()
-            }
-        };
-        for made in &mut all {
-            // speedscope's files state their unit, and are decoded by it
-            if stacks != Stacks::Speedscope {
-                multiply(&mut made.batch, kind.factor)?;
-            }
-            if matches!(family_of_made(&made.batch, &kind), "process_cpu" | "wall") {
-                name_period(&mut made.batch)?;
-            }
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<()> {
+    let parts = multipart::parts(headers, body).await?;
+    let find = |name: &str| parts.iter().find(|part| part.name == name).map(|part| part.bytes.clone());
+    let recording = find("jfr").ok_or_else(|| Error::invalid("the form has no field jfr"))?;
+    take_recording(intake, tenant, said, recording, find("labels")).await
+}
+
+async fn take_recording(
+    intake: &Intake,
+    tenant: &Tenant,
+    said: &Said,
+    recording: Bytes,
+    contexts: Option<Bytes>,
+) -> Result<()> {
+    let content = [recording.clone(), contexts.clone().unwrap_or_default()];
+    let options = JfrOptions { period_nanos: Some(said.period()), labels: contexts };
+    let limits = intake.limits.clone();
+    let made = intake.compute.run(move || made::of_recording(recording, &options, &limits)).await?;
+    store_made(intake, tenant, said, &said.name.app, made, &[&content[0], &content[1]]).await
+}
+
+/// Stores what was made of `content`. The profiles are not what was received, which so cannot stand for them in the log:
+/// their ids are made here.
+async fn store_made(
+    intake: &Intake,
+    tenant: &Tenant,
+    said: &Said,
+    service: &str,
+    made: Vec<Made>,
+    content: &[&[u8]],
+) -> Result<()> {
+    for (at, Made { family, name, batch }) in made.into_iter().enumerate() {
+        let mut labels = said.labels(intake, service, Some(&family))?;
+        if !name.is_empty() && labels.get(PROFILE_NAME_LABEL).is_none() {
+            labels = intake.labels(labels.iter().chain([(PROFILE_NAME_LABEL, name.as_str())]))?;
         }
-        Ok(all)
-    };
-    intake.compute.run(work).await
-}
-
-/// The family of a profile of stacks: a file may say what its values are, and is believed before the name.
-fn family_of_made<'a>(batch: &ProfileBatch, kind: &'a FoldedKind) -> &'a str {
-    let text = |id: u32| batch.symbols.strings.text(id);
-    let first = batch.header.sample_types.first().map(|ty| (text(ty.ty), text(ty.unit)));
-    match first.as_ref().map(|(ty, unit)| (&**ty, &**unit)) {
-        Some(("wall", _)) => "wall",
-        Some((_, "bytes")) => "memory",
-        _ => &kind.profile_type.name,
-    }
-}
-
-/// Multiplies values that are in a larger unit than the stored one.
-fn multiply(batch: &mut ProfileBatch, factor: i64) -> Result<()> {
-    for (row, value) in batch.samples.values.iter_mut().enumerate().filter(|_| factor != 1) {
-        let too_large = || Error::invalid(format!("sample {row}: the value is too large")).with("value", *value);
-        *value = value.checked_mul(factor).ok_or_else(too_large)?;
+        let place = at.to_le_bytes();
+        let content = [&[said.query.as_bytes(), &place], content].concat();
+        let time_unix_nano = said.time_of(&batch, intake.now_unix_nano());
+        let stated = time_unix_nano.or(Some(batch.header.time_unix_nano).filter(|time| *time != 0));
+        let id = stated.map(|time| retry_id(tenant, &labels, time, &content));
+        let tenant = tenant.clone();
+        intake.store(PushProfile { tenant, labels, batch, received: None, id, time_unix_nano }).await?;
     }
     Ok(())
-}
-
-/// Calls the period that of CPU time, as Pyroscope calls it for wall time too.
-fn name_period(batch: &mut ProfileBatch) -> Result<()> {
-    let [ty, unit] = add_strings(batch, ["cpu", "nanoseconds"])?;
-    batch.header.period_type = ValueType { ty, unit };
-    Ok(())
-}
-
-/// Adds strings to the table of `batch`.
-fn add_strings<const N: usize>(batch: &mut ProfileBatch, texts: [&str; N]) -> Result<[u32; N]> {
-    let nothing = Strings::from_spans(Bytes::new(), vec![(0, 0)])?;
-    let (bytes, mut spans) = std::mem::replace(&mut batch.symbols.strings, nothing).into_parts();
-    let mut bytes = Vec::from(bytes);
-    let number = |n: usize| u32::try_from(n).map_err(|_| Error::exhausted("the profile has too many strings"));
-    let mut ids = [0; N];
-    for (id, text) in ids.iter_mut().zip(texts) {
-        *id = number(spans.len())?;
-        spans.push((number(bytes.len())?, number(text.len())?));
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    batch.symbols.strings = Strings::from_spans(Bytes::from(bytes), spans)?;
-    Ok(ids)
 }
 
 impl Said {
@@ -242,7 +196,7 @@ impl Said {
             sample_rate,
             spy: value("spyName").to_owned(),
             units: value("units").to_owned(),
-            form: form(value("format"), &media_type(headers))?,
+            form: form(value("format"), &media_type(headers)),
             query: query.to_owned(),
         })
     }
@@ -281,11 +235,16 @@ impl Said {
         };
         match kind.is_sampled {
             true => {
-                let period = NANOS_PER_SECOND / i64::from(self.sample_rate);
-                FoldedOptions { sampled_every: Some(SampledEvery { ty, unit, period }), ..stated }
+                let every = SampledEvery { ty, unit, period: self.period() };
+                FoldedOptions { sampled_every: Some(every), ..stated }
             }
             false => FoldedOptions { sample_type: ty, sample_unit: unit, ..stated },
         }
+    }
+
+    /// What lies between two samples, in nanoseconds.
+    fn period(&self) -> i64 {
+        NANOS_PER_SECOND / i64::from(self.sample_rate)
     }
 
     fn duration(&self) -> i64 {
@@ -297,18 +256,19 @@ impl Said {
 }
 
 /// How the body is encoded: what `format` says, and for trees and tries the content type.
-fn form(format: &str, media_type: &str) -> Result<Form> {
+fn form(format: &str, media_type: &str) -> Form {
     let is_form = media_type == "multipart/form-data";
-    Ok(match (format, media_type) {
+    match (format, media_type) {
         ("trie", _) | (_, "binary/octet-stream+trie") => Form::Stacks(Stacks::Trie),
         ("tree", _) | (_, "binary/octet-stream+tree") => Form::Stacks(Stacks::Tree),
         ("lines", _) => Form::Stacks(Stacks::Lines),
         ("speedscope", _) => Form::Stacks(Stacks::Speedscope),
-        ("jfr", _) => return Err(Error::invalid("the format is not read").with("format", format)),
+        ("jfr", _) if is_form => Form::RecordingParts,
+        ("jfr", _) => Form::Recording,
         ("pprof", _) if !is_form => Form::Pprof,
         _ if is_form => Form::PprofParts,
         _ => Form::Stacks(Stacks::Folded),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -317,19 +277,20 @@ mod tests {
 
     #[test]
     fn the_form_is_told_by_format_and_content_type() {
-        let check = |format: &str, media_type: &str, expected: Option<Form>| {
-            assert_eq!(form(format, media_type).ok(), expected, "{format} {media_type}");
+        let check = |format: &str, media_type: &str, expected: Form| {
+            assert_eq!(form(format, media_type), expected, "{format} {media_type}");
         };
-        check("pprof", "application/octet-stream", Some(Form::Pprof));
-        check("pprof", "multipart/form-data", Some(Form::PprofParts));
-        check("", "multipart/form-data", Some(Form::PprofParts));
-        check("", "", Some(Form::Stacks(Stacks::Folded)));
-        check("groups", "text/plain", Some(Form::Stacks(Stacks::Folded)));
-        check("lines", "", Some(Form::Stacks(Stacks::Lines)));
-        check("speedscope", "application/json", Some(Form::Stacks(Stacks::Speedscope)));
-        check("", "binary/octet-stream+trie", Some(Form::Stacks(Stacks::Trie)));
-        check("tree", "", Some(Form::Stacks(Stacks::Tree)));
-        check("jfr", "multipart/form-data", None);
+        check("pprof", "application/octet-stream", Form::Pprof);
+        check("pprof", "multipart/form-data", Form::PprofParts);
+        check("", "multipart/form-data", Form::PprofParts);
+        check("", "", Form::Stacks(Stacks::Folded));
+        check("groups", "text/plain", Form::Stacks(Stacks::Folded));
+        check("lines", "", Form::Stacks(Stacks::Lines));
+        check("speedscope", "application/json", Form::Stacks(Stacks::Speedscope));
+        check("", "binary/octet-stream+trie", Form::Stacks(Stacks::Trie));
+        check("tree", "", Form::Stacks(Stacks::Tree));
+        check("jfr", "multipart/form-data", Form::RecordingParts);
+        check("jfr", "", Form::Recording);
     }
 
     #[test]
@@ -337,16 +298,15 @@ mod tests {
         let check = |query: &str, text: &'static str, expected: &str| {
             let said = Said::read(query, &HeaderMap::new(), 0).unwrap();
             let kind = folded_kind(&said.name.app, &said.units).unwrap();
-            let batch = decode_folded(Bytes::from_static(text.as_bytes()), &said.options(&kind), &Limits::default());
-            let told = batch.and_then(|mut batch| {
-                multiply(&mut batch, kind.factor)?;
-                name_period(&mut batch)?;
-                batch.check()?;
+            let (bytes, options) = (Bytes::from_static(text.as_bytes()), said.options(&kind));
+            let made = made::of_stacks(Stacks::Folded, &kind, bytes, &options, &Limits::default());
+            let told = made.map(|made| {
+                let batch = &made[0].batch;
+                batch.check().unwrap();
                 let text = |id: u32| batch.symbols.strings.text(id).into_owned();
                 let types: Vec<String> = batch.header.sample_types.iter().map(|ty| text(ty.ty)).collect();
                 let period = text(batch.header.period_type.ty);
-                let (values, every) = (&batch.samples.values, batch.header.period);
-                Ok(format!("{types:?} {values:?} {every} {period}"))
+                format!("{types:?} {:?} {} {period}", batch.samples.values, batch.header.period)
             });
             assert_eq!(told.unwrap_or_else(|error| error.to_string()), expected, "{query}");
         };
@@ -357,6 +317,7 @@ mod tests {
         check("name=a.wall", "f 3", r#"["samples", "wall"] [3, 30000000] 10000000 cpu"#);
         check("name=a.wall&units=nanoseconds", "f 3", r#"["wall"] [3] 0 cpu"#);
         check("name=a.milliseconds", "f 3", r#"["wall"] [3000000] 0 cpu"#);
+        check("name=a.alloc_space", "f 3", r#"["alloc_space"] [3] 0 "#);
         let over = "sample 0: the value is too large [value=9223372036854775807]";
         check("name=a.seconds", "f 9223372036854775807", over);
     }

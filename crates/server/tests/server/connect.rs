@@ -132,7 +132,7 @@ async fn what_is_wrong_is_told_with_the_status_of_its_code() {
     assert_eq!(running.post("/flamestore.v1.QueryService/Guess", &[JSON], "{}").await.status, 404);
 
     let metrics = running.get("/metrics").await;
-    for code in ["INVALID_ARGUMENT", "405", "415"] {
+    for code in ["INVALID_ARGUMENT", "UNIMPLEMENTED"] {
         let counted = format!(r#"flamestore_requests_total{{method="{MERGE}",code="{code}"}}"#);
         assert!(metrics.contains(&counted), "{counted} is not in {metrics}");
     }

@@ -7,6 +7,8 @@ use flamestore_server::{ProfileLimits, ServerConfig};
 use flamestore_testkit::Fixture;
 
 use crate::harness::{Answer, NOON, Running, SECOND, config, merge_folded, selection};
+use crate::recording::{CLASS, Chunk, LONG, STACK, STATE, THREAD, constant, numbers, plain, ticks};
+use crate::wire::{bytes, message, number};
 
 /// The time of the requests, as seconds.
 const FROM: &str = "1772366400";
@@ -117,9 +119,109 @@ async fn folded_text_becomes_the_type_its_name_ends_in() {
     assert_eq!(space, "main;read 3\nmain;write 1\n");
     let other = merge_folded(&running, r#"process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name="other"}"#).await;
     assert_eq!(other, "main;read 60000000\nmain;write 20000000\n");
-    let expected =
-        ["memory:alloc_objects:count::", "memory:alloc_space:bytes::", "process_cpu:cpu:nanoseconds:cpu:nanoseconds"];
+    let expected = [
+        "memory:alloc_objects:count::",
+        "memory:alloc_space:bytes::",
+        "process_cpu:cpu:nanoseconds:cpu:nanoseconds",
+        "process_cpu:samples:count:cpu:nanoseconds",
+    ];
     assert_eq!(types(&running).await, expected);
+    running.stop().await.unwrap();
+}
+
+/// A node of a tree or a trie: name, value, children.
+fn node(name: &str, value: u8, children: &[Vec<u8>]) -> Vec<u8> {
+    let byte = |n: usize| u8::try_from(n).unwrap();
+    [&[byte(name.len())], name.as_bytes(), &[value, byte(children.len())], &children.concat()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_stacks_gives_the_same_samples() {
+    let running = Running::start().await;
+    let trie = node("", 0, &[node("main;", 0, &[node("read", 3, &[]), node("write", 1, &[])])]);
+    let tree = node("", 0, &[node("main", 0, &[node("read", 3, &[]), node("write", 1, &[])])]);
+    let lines = b"main;read\nmain;read\nmain;write\nmain;read\n".to_vec();
+    let speedscope = br#"{"shared": {"frames": [{"name": "main"}, {"name": "read"}, {"name": "write"}]}, "profiles": [
+        {"type": "sampled", "name": "p", "unit": "none", "startValue": 0, "endValue": 4, "samples": [[0, 1], [0, 2]], "weights": [3, 1]}]}"#;
+    taken(&running, &format!("name=a&format=trie&from={FROM}"), &[], trie.clone()).await;
+    taken(&running, &format!("name=b&from={FROM}"), &[("content-type", "binary/octet-stream+trie")], trie).await;
+    taken(&running, &format!("name=c&format=tree&from={FROM}"), &[], tree.clone()).await;
+    taken(&running, &format!("name=d&from={FROM}"), &[("content-type", "binary/octet-stream+tree")], tree).await;
+    taken(&running, &format!("name=e&format=lines&from={FROM}"), &[], lines).await;
+    taken(&running, &format!("name=f&format=speedscope&from={FROM}"), &[], speedscope.to_vec()).await;
+    for service in ["a", "b", "c", "d", "e", "f"] {
+        let query = format!("process_cpu:samples:count:cpu:nanoseconds{{service_name={service:?}}}");
+        assert_eq!(merge_folded(&running, &query).await, "main;read 3\nmain;write 1\n", "{service}");
+    }
+    let named = merge_folded(&running, r#"process_cpu:samples:count:cpu:nanoseconds{profile_name="p"}"#).await;
+    assert_eq!(named, "main;read 3\nmain;write 1\n");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_speedscope_file_says_what_its_values_are() {
+    let running = Running::start().await;
+    let file = br#"{"shared": {"frames": [{"name": "main"}]}, "profiles": [
+        {"type": "sampled", "name": "p", "unit": "milliseconds", "startValue": 0, "endValue": 4, "samples": [[0]], "weights": [3]},
+        {"type": "sampled", "name": "q", "unit": "bytes", "startValue": 0, "endValue": 4, "samples": [[0]], "weights": [512]}]}"#;
+    for _ in 0..2 {
+        taken(&running, &format!("name=app&format=speedscope&from={FROM}"), &[], file.to_vec()).await;
+    }
+    assert_eq!(merge_folded(&running, "wall:wall:nanoseconds:cpu:nanoseconds").await, "main 3000000\n");
+    assert_eq!(merge_folded(&running, "memory:samples:bytes::").await, "main 512\n");
+    running.stop().await.unwrap();
+}
+
+/// A recording with a sample of CPU time, in context 9, and a lock that was waited for.
+fn recording() -> Vec<u8> {
+    let mut chunk = Chunk { start_nanos: NOON, ..Chunk::new() };
+    let (stack, thread) = (constant("stackTrace", STACK), constant("sampledThread", THREAD));
+    let entered = [ticks("duration"), constant("eventThread", THREAD), stack, constant("monitorClass", CLASS)];
+    chunk
+        .class(101, "jdk.ExecutionSample", &[thread, stack, constant("state", STATE), plain("contextId", LONG)])
+        .event(101, 502, &[numbers(&[1, 1, 1, 9])])
+        .class(102, "jdk.JavaMonitorEnter", &entered)
+        .event(102, 504, &[numbers(&[2001, 1, 1, 1])]);
+    chunk.bytes()
+}
+
+/// Context 9 has the label `endpoint` of value `/buy`.
+fn contexts() -> Vec<u8> {
+    let entry = |key: u64, value: Vec<u8>| message(2, &[number(1, key), bytes(2, value)]);
+    let label = message(1, &[number(1, 1), number(2, 2)]);
+    let context = message(1, &[number(1, 9), message(2, &[label])]);
+    [context, entry(1, b"endpoint".to_vec()), entry(2, b"/buy".to_vec())].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_a_profile_of_each_kind_of_event() {
+    let running = Running::start().await;
+    let said = format!("name=shop.app%7Bregion%3Deu%7D&format=jfr&from={FROM}&spyName=javaspy&sampleRate=50");
+    let recorded = gzip(&recording()).unwrap();
+    let whole = form(&[("jfr", &recorded), ("labels", &gzip(&contexts()).unwrap())]);
+    for _ in 0..2 {
+        taken(&running, &said, &[FORM], whole.clone()).await;
+    }
+    taken(&running, "name=raw&format=jfr", &[], recording()).await;
+    let stack = "com.shop.App.main;com.shop.App.leaf";
+    for (query, value) in [
+        (r#"process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name="shop.app", region="eu"}"#, 20_000_000),
+        (r#"process_cpu:samples:count:cpu:nanoseconds{service_name="shop.app"}"#, 1),
+        (r#"mutex:delay:nanoseconds:mutex:count{service_name="shop.app"}"#, 1000),
+        (r#"mutex:contentions:count:mutex:count{service_name="shop.app"}"#, 1),
+        (r#"process_cpu:samples:count:cpu:nanoseconds{service_name="raw"}"#, 1),
+    ] {
+        assert_eq!(merge_folded(&running, query).await, format!("{stack} {value}\n"), "{query}");
+    }
+    let request = v1::ListProfilesRequest {
+        selection: selection(r#"process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name="shop.app"}"#),
+        limit: 0,
+    };
+    let listed = running.query().list_profiles(request).await.unwrap().into_inner().profiles;
+    let pprof = running.query().get_profile(v1::GetProfileRequest { id: listed[0].id.clone() }).await.unwrap();
+    let batch = decode_pprof(pprof.into_inner().pprof.into(), &Limits::default()).unwrap();
+    let told = crate::wire::rows(&batch);
+    assert!(told.contains(r#"endpoint="/buy""#) && told.contains(r#"thread_name="worker""#), "{told}");
     running.stop().await.unwrap();
 }
 
@@ -161,7 +263,6 @@ async fn what_is_wrong_has_the_status_that_clients_know() {
     check("format=pprof", &[], good(), 400, "name: there is none").await;
     check("name=%7Ba%3Db%7D&format=pprof", &[], good(), 400, "name: there is none").await;
     check("name=app&from=soon&format=pprof", &[], good(), 400, "from: not a time").await;
-    check("name=app&format=speedscope", &[], good(), 400, "the format is not read").await;
     check("name=app&format=pprof", &[("x-scope-orgid", "../x")], good(), 400, "tenant").await;
     check("name=app&format=pprof", &[], vec![0; 1 << 18], 413, "request_bytes_max").await;
     check("name=app&format=pprof", &[("content-encoding", "br")], good(), 415, "content encoding").await;
@@ -175,6 +276,10 @@ async fn what_is_wrong_has_the_status_that_clients_know() {
     check("name=app", &[FORM], form(&[("other", b"x")]), 422, "no field profile").await;
     check("name=app", &[FORM], form(&[("profile", &good()), ("sample_type_config", b"[")]), 422, "sample_type_config")
         .await;
+    check("name=app&format=speedscope", &[], b"[]".to_vec(), 422, "not a speedscope file").await;
+    check("name=app&format=trie", &[], b"\x05ab".to_vec(), 422, "").await;
+    check("name=app&format=jfr", &[], b"no recording".to_vec(), 422, "chunk 0").await;
+    check("name=app&format=jfr", &[FORM], form(&[("labels", b"")]), 422, "no field jfr").await;
     let previous = form(&[("profile", &good()), ("prev_profile", &good())]);
     check("name=app", &[FORM], previous, 422, "unsupported client version").await;
     let get = running.ask(crate::harness::http_client(false), reqwest::Method::GET, "/ingest?name=app", &[], "").await;

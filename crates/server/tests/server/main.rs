@@ -12,3 +12,10 @@ mod otlp;
 mod protocol;
 mod push;
 mod queries;
+
+/// The recordings that the decoder's own tests are made of.
+#[allow(dead_code, reason = "the decoder's tests use the rest")]
+#[path = "../../../formats/tests/jfr/recording.rs"]
+mod recording;
+#[path = "../../../formats/tests/wire/mod.rs"]
+mod wire;
