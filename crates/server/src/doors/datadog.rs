@@ -1,9 +1,10 @@
 //! `POST /profiling/v1/input`: what Datadog's tracers send to their agent.
 //!
 //! A form of `event.json`, which says the tags and the time, and of attachments. Every attachment that is a pprof by its
-//! name is stored as it is, plain, gzip or zstd; other attachments (metrics, provenance of code) are left aside. Tags
-//! become labels, `service` being `service_name`. 200 is an empty answer; 400 an event that cannot be read, 413 a body
-//! over the limit, 422 a form without a pprof or with one that cannot be read, 429 and 503 try again.
+//! name is stored as it is, one that is a recording of JFR as a profile of each kind of event; plain, gzip or zstd. Other
+//! attachments (metrics, provenance of code) are left aside. Tags become labels, `service` being `service_name`. 200 is an
+//! empty answer; 400 an event that cannot be read, 413 a body over the limit, 422 a form without a profile or with one that
+//! cannot be read, 429 and 503 try again.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +12,14 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use chrono::DateTime;
-use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, names};
+use flamestore_formats::JfrOptions;
+use flamestore_model::{Error, Labels, Result, Tenant, names};
 use flamestore_store::{ProfileFormat, PushProfile};
 use serde::Deserialize;
 
 use crate::body::read_body;
-use crate::doors::multipart::{self, Part};
-use crate::doors::{unprocessable, unreadable};
+use crate::doors::multipart::Part;
+use crate::doors::{made, multipart, unprocessable, unreadable};
 use crate::intake::{Intake, count_bytes};
 use crate::push::Rejections;
 use crate::refusal::Refusal;
@@ -47,13 +49,18 @@ pub(super) async fn input(State(intake): State<Intake>, request: Request) -> Res
     let parts = multipart::parts(&head.headers, bytes).await?;
     let event = Event::find(&parts)?;
     let mut rejections = Rejections::default();
-    for part in parts.into_iter().filter(|part| part.title().ends_with(".pprof")) {
+    for part in parts {
+        let title = part.title();
+        let stored = match title.rsplit_once('.') {
+            Some((_, "pprof")) => event.store(&intake, &tenant, family(title), part.bytes.clone()).await,
+            Some((_, "jfr")) => event.store_recording(&intake, &tenant, part.bytes.clone()).await,
+            _ => continue,
+        };
         count_bytes(part.bytes.len());
-        let stored = event.store(&intake, &tenant, family(part.title()), part.bytes.clone()).await;
-        rejections.add(|| part.title().to_owned(), stored);
+        rejections.add(|| title.to_owned(), stored);
     }
     if rejections.profiles() == 0 {
-        return Err(unprocessable(Error::invalid("no attachment of the form is a pprof")));
+        return Err(unprocessable(Error::invalid("no attachment of the form is a profile")));
     }
     rejections.finish().map(|()| StatusCode::OK).map_err(unprocessable)
 }
@@ -66,13 +73,23 @@ impl Event {
             .map_err(|error| Error::invalid("event.json: not what it should be").because(error))
     }
 
-    async fn store(&self, intake: &Intake, tenant: &Tenant, family: Option<&str>, bytes: Bytes) -> Result<ProfileId> {
+    async fn store(&self, intake: &Intake, tenant: &Tenant, family: Option<&str>, bytes: Bytes) -> Result<()> {
         let batch = intake.decode(ProfileFormat::Pprof, bytes.clone()).await?;
         let labels = self.labels(intake, family)?;
         let time_unix_nano = if batch.header.time_unix_nano == 0 { self.start()? } else { None };
         let received = Some((ProfileFormat::Pprof, bytes));
         let tenant = tenant.clone();
-        intake.store(PushProfile { tenant, labels, batch, received, id: None, time_unix_nano }).await
+        intake.store(PushProfile { tenant, labels, batch, received, id: None, time_unix_nano }).await.map(|_| ())
+    }
+
+    async fn store_recording(&self, intake: &Intake, tenant: &Tenant, bytes: Bytes) -> Result<()> {
+        let (limits, recording) = (intake.limits.clone(), bytes.clone());
+        let work = move || made::of_recording(recording, &JfrOptions::default(), &limits);
+        for (at, made) in intake.compute.run(work).await?.into_iter().enumerate() {
+            let labels = self.labels(intake, Some(&made.family))?;
+            made::store(intake, tenant, labels, made.batch, None, &[&bytes, &at.to_le_bytes()]).await?;
+        }
+        Ok(())
     }
 
     /// A tag that stands twice has its last value; those of the profiler come before those of the process.

@@ -5,9 +5,11 @@ use flamestore_formats::{
     FoldedOptions, JfrOptions, Limits, decode_folded, decode_jfr, decode_lines, decode_speedscope, decode_tree,
     decode_trie,
 };
-use flamestore_model::{Error, ProfileBatch, Result, Strings, ValueType};
+use flamestore_model::{Error, Labels, ProfileBatch, ProfileId, Result, Strings, Tenant, ValueType};
+use flamestore_store::{PushProfile, retry_id};
 
 use crate::doors::profile_kind::FoldedKind;
+use crate::intake::Intake;
 
 /// Forms of stacks of names, most of which say nothing of what their values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,25 @@ pub(super) fn of_stacks(
 pub(super) fn of_recording(bytes: Bytes, options: &JfrOptions, limits: &Limits) -> Result<Vec<Made>> {
     let profiles = decode_jfr(bytes, options, limits)?.into_iter();
     Ok(profiles.map(|jfr| Made { family: jfr.name.to_owned(), name: String::new(), batch: jfr.batch }).collect())
+}
+
+/// Stores what was made of `content`, at a time of its own unless one is given. The profile is not what was received, which
+/// so cannot stand for it in the log: its id is made here, and none where no time is known, since it may be meant twice.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn store(
+    intake: &Intake,
+    tenant: &Tenant,
+    labels: Labels,
+    batch: ProfileBatch,
+    time_unix_nano: Option<i64>,
+    content: &[&[u8]],
+) -> Result<ProfileId> {
+    let stated = time_unix_nano.or(Some(batch.header.time_unix_nano).filter(|time| *time != 0));
+    let id = stated.map(|time| retry_id(tenant, &labels, time, content));
+    let tenant = tenant.clone();
+    intake.store(PushProfile { tenant, labels, batch, received: None, id, time_unix_nano }).await
 }
 
 /// A file may say what its values are, and is believed before the name.

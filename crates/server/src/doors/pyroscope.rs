@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use flamestore_formats::{FoldedOptions, JfrOptions, Limits, SampledEvery};
 use flamestore_model::{Error, Labels, ProfileBatch, Result, Tenant, names};
-use flamestore_store::{ProfileFormat, PushProfile, retry_id};
+use flamestore_store::{ProfileFormat, PushProfile};
 use url::form_urlencoded;
 
 use crate::body::{media_type, read_body};
@@ -154,8 +154,7 @@ async fn take_recording(
     store_made(intake, tenant, said, &said.name.app, made, &[&content[0], &content[1]]).await
 }
 
-/// Stores what was made of `content`. The profiles are not what was received, which so cannot stand for them in the log:
-/// their ids are made here.
+/// Stores what was made of `content`.
 async fn store_made(
     intake: &Intake,
     tenant: &Tenant,
@@ -169,13 +168,9 @@ async fn store_made(
         if !name.is_empty() && labels.get(PROFILE_NAME_LABEL).is_none() {
             labels = intake.labels(labels.iter().chain([(PROFILE_NAME_LABEL, name.as_str())]))?;
         }
-        let place = at.to_le_bytes();
+        let (place, time_unix_nano) = (at.to_le_bytes(), said.time_of(&batch, intake.now_unix_nano()));
         let content = [&[said.query.as_bytes(), &place], content].concat();
-        let time_unix_nano = said.time_of(&batch, intake.now_unix_nano());
-        let stated = time_unix_nano.or(Some(batch.header.time_unix_nano).filter(|time| *time != 0));
-        let id = stated.map(|time| retry_id(tenant, &labels, time, &content));
-        let tenant = tenant.clone();
-        intake.store(PushProfile { tenant, labels, batch, received: None, id, time_unix_nano }).await?;
+        made::store(intake, tenant, labels, batch, time_unix_nano, &content).await?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Connect and gRPC-Web: every protocol on one port, with the answers their clients know.
 
+use base64::Engine;
 use flamestore_formats::gzip;
 use flamestore_proto::v1;
 use flamestore_server::{Role, ServerConfig};
@@ -20,7 +21,6 @@ fn push_request(seconds: i64) -> v1::PushRequest {
 
 /// A push as JSON: the bytes in base64.
 fn push_json(seconds: i64) -> String {
-    use base64::Engine;
     let request = push_request(seconds);
     let bytes = base64::engine::general_purpose::STANDARD.encode(&request.profiles[0].profile);
     format!(
@@ -63,8 +63,12 @@ async fn every_protocol_pushes_to_the_same_path() {
         assert_eq!((web.status, web.header("content-type")), (200, "application/grpc-web+proto"), "{web:?}");
         assert!(web.text().contains("grpc-status:0"), "{web:?}");
     }
+    let text = base64::engine::general_purpose::STANDARD.encode(framed(&next()));
+    let text_type = "application/grpc-web-text";
+    let web = running.post(PUSH, &[("content-type", text_type), ("accept", text_type)], text).await;
+    assert_eq!((web.status, web.header("content-type")), (200, "application/grpc-web-text+proto"), "{web:?}");
     running.ingest().push(push_request(20)).await.unwrap();
-    assert_eq!(merge_folded(&running, CPU).await, "main;read 27\n");
+    assert_eq!(merge_folded(&running, CPU).await, "main;read 30\n");
 
     let metrics = running.get("/metrics").await;
     let counted = r#"flamestore_requests_total{method="/flamestore.v1.IngestService/Push",code="OK"}"#;

@@ -68,6 +68,23 @@ async fn every_pprof_of_a_request_is_stored_with_its_tags_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_a_profile_of_each_kind_of_event() {
+    let Some(corpus) = std::env::var_os("FLAMESTORE_CORPUS") else { return };
+    let running = Running::start().await;
+    let file = std::path::Path::new(&corpus).join("jfr/dd-trace-java.jfr.gz");
+    let body = form(&[("event.json", EVENT.as_bytes()), ("main.jfr", &std::fs::read(file).unwrap())]);
+    let mut lists = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(running.post(PATH, &[FORM], body.clone()).await.status, 200);
+        let request = v1::ListProfilesRequest { selection: selection(r#"{service_name="traced"}"#), limit: 0 };
+        lists.push(running.query().list_profiles(request).await.unwrap().into_inner().profiles);
+    }
+    assert!(lists[0].iter().any(|profile| profile.profile_type.starts_with("process_cpu:")), "{lists:?}");
+    assert_eq!(lists[0], lists[1]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_request_is_told_and_what_is_good_of_it_is_stored() {
     let running = Running::start().await;
     let good = zstd_pprof(NOON, &[("cpu-time", "nanoseconds")], "main;read 3");
@@ -75,8 +92,8 @@ async fn a_wrong_request_is_told_and_what_is_good_of_it_is_stored() {
     for (files, status, part) in [
         (vec![("a.pprof", &good[..])], 400, "no event.json"),
         (vec![("event.json", &b"7"[..]), ("a.pprof", &good[..])], 400, "event.json"),
-        (vec![event], 422, "no attachment of the form is a pprof"),
-        (vec![event, ("a.jfr", &good[..])], 422, "no attachment of the form is a pprof"),
+        (vec![event], 422, "no attachment of the form is a profile"),
+        (vec![event, ("a.jfr", &good[..])], 422, "a.jfr: chunk 0"),
         (vec![event, ("a.pprof", &good[..40]), ("b.pprof", &good[..])], 422, "a.pprof: "),
     ] {
         let answer = running.post(PATH, &[FORM], form(&files)).await;

@@ -57,8 +57,18 @@ impl Running {
         Self::start_with(config(), StoreUrl::Folder(folder.to_owned()), &BucketOptions::default()).await
     }
 
+    /// A server whose memory for profiles is full, whatever the first one is.
+    pub(crate) async fn start_full() -> Self {
+        let bucket = StoreUrl::Memory.open(&BucketOptions::default()).unwrap();
+        Self::start_store(config(), StoreOptions { head_bytes_max: 1, ..StoreOptions::new(bucket) }).await
+    }
+
     pub(crate) async fn start_with(config: ServerConfig, url: StoreUrl, bucket: &BucketOptions) -> Self {
-        let options = StoreOptions { background: Background::Off, ..StoreOptions::new(url.open(bucket).unwrap()) };
+        Self::start_store(config, StoreOptions::new(url.open(bucket).unwrap())).await
+    }
+
+    async fn start_store(config: ServerConfig, options: StoreOptions) -> Self {
+        let options = StoreOptions { background: Background::Off, ..options };
         let store = Store::open(options).await.unwrap();
         let engine = Arc::new(Engine::new(Arc::clone(&store), QueryOptions::default()).unwrap());
         let server = Server::bind(config, Arc::clone(&store), engine).await.unwrap();

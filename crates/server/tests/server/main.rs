@@ -5,6 +5,7 @@
 mod bad_input;
 mod connect;
 mod datadog;
+mod full;
 mod harness;
 mod legacy_ingest;
 mod lifecycle;

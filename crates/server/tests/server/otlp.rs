@@ -20,7 +20,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// `ExportProfilesServiceResponse`.
 #[derive(Clone, PartialEq, Message)]
-struct Exported {
+pub(crate) struct Exported {
     #[prost(message, optional, tag = "1")]
     partial_success: Option<PartialSuccess>,
 }
@@ -55,7 +55,7 @@ struct ScopeProfiles {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Profile {
+pub(crate) struct Profile {
     #[prost(message, optional, tag = "1")]
     sample_type: Option<ValueType>,
     #[prost(message, repeated, tag = "2")]
@@ -132,7 +132,7 @@ struct Stack {
 }
 
 /// A profile of `value` samples of `main;read`, taken every 10 ms.
-fn cpu(seconds: i64, value: i64) -> Profile {
+pub(crate) fn cpu(seconds: i64, value: i64) -> Profile {
     Profile {
         sample_type: Some(ValueType { ty: 1, unit: 2 }),
         samples: vec![Sample { stack: 1, values: vec![value] }],
@@ -148,7 +148,7 @@ fn off_cpu(seconds: i64, value: i64) -> Profile {
     Profile { sample_type, period_type: None, period: 0, ..cpu(seconds, value) }
 }
 
-fn wrong(seconds: i64) -> Profile {
+pub(crate) fn wrong(seconds: i64) -> Profile {
     Profile { samples: vec![Sample { stack: 99, values: vec![1] }], ..cpu(seconds, 1) }
 }
 
@@ -168,11 +168,11 @@ fn request(profiles: Vec<Profile>) -> Anything {
     Anything { resource_profiles: vec![ResourceProfiles { scope_profiles }], dictionary: Some(dictionary) }
 }
 
-fn bytes(profiles: Vec<Profile>) -> Vec<u8> {
+pub(crate) fn bytes(profiles: Vec<Profile>) -> Vec<u8> {
     request(profiles).encode_to_vec()
 }
 
-async fn export(running: &Running, profiles: Vec<Profile>) -> Result<Exported, Status> {
+pub(crate) async fn export(running: &Running, profiles: Vec<Profile>) -> Result<Exported, Status> {
     let mut grpc = Grpc::new(running.channel.clone()).send_compressed(CompressionEncoding::Gzip);
     grpc.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<Anything, Exported>::default();
