@@ -24,7 +24,7 @@ fn profiles(name: &str, options: &JfrOptions) -> Option<Vec<JfrProfile>> {
 
 /// The counts and sums are those that the `jfr` command of JDK 25 prints, with `summary` and `print --json`: events of
 /// each class, and their `tlabSize`, `allocationSize`, `weight`, `samples`, `duration` and `samplingPeriod` added up; so are the
-/// times of the first and the last event, to the nanosecond.
+/// times of the first and the last event, to the nanosecond. The first recording it counts, but cannot print.
 #[test]
 fn counts_sums_and_times_are_those_of_the_jdks_own_tool() {
     let recordings = [
