@@ -161,7 +161,7 @@ macro_rules! profile_limits {
 profile_limits! {
     /// Bytes after decompression.
     decompressed_bytes_max,
-    /// Profiles of one OpenTelemetry request or speedscope file.
+    /// Profiles of one request or recording.
     profiles_max,
     /// Sample types, so values of one sample.
     sample_types_max,

@@ -20,6 +20,8 @@ use crate::limits::within;
 
 const HEADER_BYTES: usize = 68;
 const MAGIC: [u8; 4] = *b"FLR\0";
+/// Bytes or units of a text that is compared with something.
+const SHORT_TEXT_MAX: usize = 256;
 const METADATA: i64 = 0;
 const CONSTANTS: i64 = 1;
 
@@ -297,18 +299,28 @@ impl<'a> Chunk<'a> {
 
     /// The text of a value: itself, or that of the field `name` of an object, as symbols and states have it.
     pub(super) fn text(&self, value: Option<Value<'a>>, name: &str) -> Result<Vec<u8>> {
+        self.text_in_place(value, name).map(Text::to_bytes)
+    }
+
+    /// [`Self::text`], but empty where it is longer than any that is compared with something: those are read event by event.
+    pub(super) fn short_text(&self, value: Option<Value<'a>>, name: &str) -> Result<Vec<u8>> {
+        let text = self.text_in_place(value, name)?;
+        Ok(if text.len() > SHORT_TEXT_MAX { Vec::new() } else { text.to_bytes() })
+    }
+
+    fn text_in_place(&self, value: Option<Value<'a>>, name: &str) -> Result<Text<'a>> {
         let mut value = value;
         // A text may be a constant of an object of a constant text, and no more.
         for _ in 0..4 {
-            let Some(known) = value else { return Ok(Vec::new()) };
+            let Some(known) = value else { return Ok(Text::Empty) };
             value = match self.resolve(known)? {
                 Some(Value::Text(text @ Text::Ref(_))) => Some(Value::Text(text)),
-                Some(Value::Text(text)) => return Ok(text.to_bytes()),
+                Some(Value::Text(text)) => return Ok(text),
                 Some(object @ Value::Object(..)) => self.fields(object, [name])?[0],
-                _ => return Ok(Vec::new()),
+                _ => return Ok(Text::Empty),
             };
         }
-        Ok(Vec::new())
+        Ok(Text::Empty)
     }
 }
 

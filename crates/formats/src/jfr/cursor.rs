@@ -153,6 +153,15 @@ impl<'a> Cursor<'a> {
 }
 
 impl Text<'_> {
+    /// How many bytes or units it has.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Text::Empty | Text::Ref(_) => 0,
+            Text::Utf8(bytes) | Text::Latin1(bytes) => bytes.len(),
+            Text::Utf16(_, count) => *count,
+        }
+    }
+
     /// The text's bytes, in UTF-8 as far as it was valid; [`Text::Ref`] has none.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         match self {

@@ -144,6 +144,11 @@ impl Classes {
             out.classes[at].is_broken |= nested.is_none();
             out.classes[at].is_empty = nested == Some(false);
         }
+        // Fields that take no bytes would take time.
+        let is_empty: Vec<bool> = out.classes.iter().map(|class| class.is_empty).collect();
+        for class in &mut out.classes {
+            class.fields.retain(|field| field.is_constant || field.is_list || !is_empty[field.class as usize]);
+        }
         out
     }
 
@@ -224,12 +229,11 @@ impl<'t> ElementReader<'t> {
             return Err(cursor.wrong("the metadata has too many elements").with("limit", ELEMENTS_MAX));
         };
         let name = self.text(cursor)?;
-        let attributes = cursor.count(2)?;
-        let mut attribute = HashMap::new();
-        for _ in 0..attributes {
-            attribute.insert(&**self.text(cursor)?, self.text(cursor)?);
+        let mut attributes = Attributes::default();
+        for _ in 0..cursor.count(2)? {
+            attributes.take(self.text(cursor)?, self.text(cursor)?);
         }
-        let own = self.declare(name, &attribute, parent);
+        let own = self.declare(name, &attributes, parent);
         let children = cursor.count(3)?;
         for _ in 0..children {
             self.element(cursor, depth_left, own)?;
@@ -238,15 +242,12 @@ impl<'t> ElementReader<'t> {
     }
 
     /// Notes what an element declares; the answer is what its children lie in.
-    fn declare(&mut self, name: &str, attribute: &HashMap<&str, &Arc<str>>, parent: Parent) -> Parent {
-        // A name is shared with the texts, since many elements may have one long name.
-        let text = |key: &str| attribute.get(key).map_or_else(|| Arc::from(""), |text| Arc::clone(text));
-        let id = |key: &str| text(key).parse().unwrap_or(-1);
+    fn declare(&mut self, name: &str, attributes: &Attributes<'_>, parent: Parent) -> Parent {
         match (name, parent, self.classes.last_mut()) {
             ("class", ..) => {
                 self.classes.push(Class {
-                    id: id("id"),
-                    name: text("name"),
+                    id: id_of(attributes.id),
+                    name: shared(attributes.name),
                     fields: Vec::new(),
                     kind: Kind::Object,
                     is_empty: false,
@@ -256,11 +257,11 @@ impl<'t> ElementReader<'t> {
             }
             ("field", Parent::Class, Some(class)) => {
                 class.fields.push(Field {
-                    name: text("name"),
-                    class_id: id("class"),
+                    name: shared(attributes.name),
+                    class_id: id_of(attributes.class),
                     class: 0,
-                    is_constant: &*text("constantPool") == "true",
-                    is_list: &*text("dimension") == "1",
+                    is_constant: attributes.constant_pool.is_some_and(|text| &**text == "true"),
+                    is_list: attributes.dimension.is_some_and(|text| &**text == "1"),
                     unit: TimeUnit::Ticks,
                     annotations: Vec::new(),
                 });
@@ -268,11 +269,47 @@ impl<'t> ElementReader<'t> {
             }
             ("annotation", Parent::Field, Some(class)) => {
                 if let Some(field) = class.fields.last_mut() {
-                    field.annotations.push((id("class"), text("value")));
+                    field.annotations.push((id_of(attributes.class), shared(attributes.value)));
                 }
                 Parent::None
             }
             _ => Parent::None,
         }
     }
+}
+
+/// The attributes of an element that are read.
+#[derive(Default)]
+struct Attributes<'t> {
+    id: Option<&'t Arc<str>>,
+    name: Option<&'t Arc<str>>,
+    class: Option<&'t Arc<str>>,
+    constant_pool: Option<&'t Arc<str>>,
+    dimension: Option<&'t Arc<str>>,
+    value: Option<&'t Arc<str>>,
+}
+
+impl<'t> Attributes<'t> {
+    fn take(&mut self, key: &str, text: &'t Arc<str>) {
+        let slot = match key {
+            "id" => &mut self.id,
+            "name" => &mut self.name,
+            "class" => &mut self.class,
+            "constantPool" => &mut self.constant_pool,
+            "dimension" => &mut self.dimension,
+            "value" => &mut self.value,
+            _ => return,
+        };
+        *slot = Some(text);
+    }
+}
+
+/// A name, shared with the texts: many elements may have one long name.
+fn shared(text: Option<&Arc<str>>) -> Arc<str> {
+    text.map_or_else(|| Arc::from(""), Arc::clone)
+}
+
+/// An id; -1, which no class has, where it is none.
+fn id_of(text: Option<&Arc<str>>) -> i64 {
+    text.filter(|text| text.len() <= 20).and_then(|text| text.parse().ok()).unwrap_or(-1)
 }

@@ -145,8 +145,8 @@ impl Recording<'_> {
         chunk.each_event(|class, cursor| {
             let Some(shape) = shapes.get(&class).filter(|shape| shape.event == Event::Setting) else { return Ok(()) };
             let values = values(chunk, class, shape, cursor)?;
-            let name = chunk.text(values[Slot::SettingName as usize], "string")?;
-            let value = chunk.text(values[Slot::SettingValue as usize], "string")?;
+            let name = chunk.short_text(values[Slot::SettingName as usize], "string")?;
+            let value = chunk.short_text(values[Slot::SettingValue as usize], "string")?;
             settings.take(number(&values, Slot::SettingOf), &name, &value);
             Ok(())
         })?;
@@ -162,7 +162,7 @@ impl Recording<'_> {
             Event::Execution | Event::WeightedExecution => {
                 let (period, wall) = (settings.period_nanos(shape.class_id), settings.wall_nanos());
                 let count = weight(values);
-                let state = chunk.text(values[Slot::State as usize], "name")?;
+                let state = chunk.short_text(values[Slot::State as usize], "name")?;
                 let clocks = settings.clocks(&state);
                 if clocks.wall {
                     self.add((Profile::Wall, wall), chunk, shape, values, [count, count.saturating_mul(wall)])?;
@@ -175,7 +175,7 @@ impl Recording<'_> {
             Event::WallClock => {
                 let period = settings.wall_nanos();
                 let count = values[Slot::Samples as usize].map_or(1, |_| number(Slot::Samples));
-                let state = chunk.text(values[Slot::State as usize], "name")?;
+                let state = chunk.short_text(values[Slot::State as usize], "name")?;
                 if settings.is_wall() && state == b"STATE_RUNNABLE" {
                     let counted = [count, count.saturating_mul(period)];
                     self.add((Profile::Execution, period), chunk, shape, values, counted)?;

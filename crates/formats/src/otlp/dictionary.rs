@@ -170,8 +170,10 @@ struct Decoder<'a> {
     limits: &'a Limits,
     text: Vec<u8>,
     inline: HashMap<&'a [u8], u32>,
-    /// The number of the first row of `string_table` with a text; only of those that are keys.
+    /// The number of the first string with a text, for those that are keys.
     keys: HashMap<Vec<u8>, u32>,
+    /// The same by number.
+    key_ids: HashMap<u32, u32>,
     out: Dictionary,
 }
 
@@ -193,7 +195,8 @@ impl<'a> Decoder<'a> {
             }
         }
         let out = Dictionary { table_strings: strings.len() as u64, strings, ..Dictionary::default() };
-        Ok(Self { bytes, limits, text, inline: HashMap::new(), keys: HashMap::new(), out })
+        let (inline, keys, key_ids) = Default::default();
+        Ok(Self { bytes, limits, text, inline, keys, key_ids, out })
     }
 
     fn finish(mut self) -> Result<Dictionary> {
@@ -267,14 +270,14 @@ impl<'a> Decoder<'a> {
 
     /// The same number for keys of the same text.
     fn one_key(&mut self, key: u32) -> u32 {
-        let text = slice(&self.text, self.out.strings[key as usize]);
-        match self.keys.get(text) {
-            Some(first) => *first,
-            None => {
-                self.keys.insert(text.to_vec(), key);
-                key
-            }
+        // Each string is compared once, however many attributes have it.
+        if let Some(first) = self.key_ids.get(&key) {
+            return *first;
         }
+        let text = slice(&self.text, self.out.strings[key as usize]);
+        let first = *self.keys.entry(text.to_vec()).or_insert(key);
+        self.key_ids.insert(key, first);
+        first
     }
 
     fn label_value(&mut self, value: AnyValue<'a>, unit: u32, at: usize) -> Result<LabelValue> {

@@ -54,6 +54,12 @@ impl<'a> LabelReader<'a> {
         Ok(pairs)
     }
 
+    /// `Ok` when the profiles may hold so many more bytes of labels.
+    pub(super) fn spend(&mut self, text_bytes: usize) -> Result<()> {
+        self.text_bytes = self.text_bytes.saturating_add(text_bytes);
+        within("decompressed_bytes_max", self.limits.decompressed_bytes_max, self.text_bytes)
+    }
+
     fn attribute(&mut self, pair: Reader<'_>, pairs: &mut Pairs) -> Result<()> {
         let KeyValue { key, value } = KeyValue::read(pair)?;
         let key = self.text(key.as_value())?;
@@ -70,8 +76,7 @@ impl<'a> LabelReader<'a> {
     fn text(&mut self, value: AnyValue<'_>) -> Result<String> {
         let mut text = Vec::new();
         value.write_text(self.dictionary, &mut text, self.limits.string_bytes_max)?;
-        self.text_bytes += text.len();
-        within("decompressed_bytes_max", self.limits.decompressed_bytes_max, self.text_bytes)?;
+        self.spend(text.len())?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }

@@ -92,6 +92,8 @@ impl<'a> OtlpProfiles<'a> {
         let own = self.profile_attributes(&fields.attributes, &mut header)?;
         let scope = self.scope_attributes(&mut header);
         let resource = self.resource.iter().flat_map(|(_, pairs)| pairs);
+        // A resource is read once, but each of its profiles has its labels.
+        self.labels.spend(resource.clone().chain(&scope).map(|(name, value)| name.len() + value.len()).sum())?;
         let labels = merge(resource.chain(&scope).chain(&own))?;
         let samples = self.samples(reader)?;
         let symbols = self.gather.finish()?;
@@ -180,6 +182,8 @@ impl<'a> OtlpProfiles<'a> {
             };
             let key = dictionary.text(attribute.key);
             for value in dictionary.values(attribute) {
+                let length = if let LabelValue::Str(text) = *value { dictionary.text(text).len() } else { 0 };
+                self.labels.spend(key.len() + length)?;
                 let text = match *value {
                     LabelValue::Str(text) => text,
                     LabelValue::Num(number, _) => {

@@ -16,6 +16,7 @@ pub(super) struct RawSample {
     pub(super) link: u64,
     pub(super) values: Vec<i64>,
     pub(super) timestamps: Vec<u64>,
+    keys: Vec<u32>,
 }
 
 impl RawSample {
@@ -75,7 +76,7 @@ impl RawSample {
     }
 
     /// Whether it is whole, refers to rows that exist, and names no attribute twice.
-    pub(super) fn makes_sense(&self, dictionary: &Dictionary) -> bool {
+    pub(super) fn makes_sense(&mut self, dictionary: &Dictionary) -> bool {
         let refers = self.observations().is_ok()
             && dictionary.stack(self.stack).is_some()
             && dictionary.link(self.link).is_some()
@@ -83,8 +84,10 @@ impl RawSample {
         if !refers {
             return false;
         }
-        let keys = || self.attributes.iter().filter_map(|id| dictionary.attribute(*id)).map(|found| found.key);
-        keys().enumerate().all(|(at, key)| keys().take(at).all(|earlier| earlier != key))
+        self.keys.clear();
+        self.keys.extend(self.attributes.iter().filter_map(|id| dictionary.attribute(*id)).map(|found| found.key));
+        self.keys.sort_unstable();
+        self.keys.windows(2).all(|pair| pair[0] != pair[1])
     }
 }
 

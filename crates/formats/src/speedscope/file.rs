@@ -10,7 +10,7 @@ const ROWS_MAX: usize = 8 << 20;
 /// Frames of the file.
 const FRAMES_MAX: usize = 1 << 20;
 /// Frames of all samples of one profile.
-const STACK_FRAMES_MAX: usize = 32 << 20;
+const STACK_FRAMES_MAX: u32 = 32 << 20;
 
 #[derive(serde::Deserialize)]
 pub(super) struct File {
@@ -104,7 +104,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Capped<T, 
 /// A list of lists of frames, one after the other.
 #[derive(Default)]
 pub(super) struct Stacks {
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     frames: Vec<u32>,
 }
 
@@ -116,7 +116,7 @@ impl Stacks {
     /// The frames of sample `at`, which is there.
     pub(super) fn get(&self, at: usize) -> &[u32] {
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.frames[start..self.ends[at]]
+        &self.frames[start as usize..self.ends[at] as usize]
     }
 }
 
@@ -133,13 +133,13 @@ impl<'de> Deserialize<'de> for Stacks {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Stacks, A::Error> {
                 let mut stacks = Stacks::default();
-                while let Some(stack) = seq.next_element::<Capped<u32, STACK_FRAMES_MAX>>()? {
-                    let found = stacks.frames.len() + stack.0.len();
-                    if stacks.ends.len() == ROWS_MAX || found > STACK_FRAMES_MAX {
-                        return Err(A::Error::invalid_length(found, &self));
-                    }
+                while let Some(stack) = seq.next_element::<Capped<u32, { STACK_FRAMES_MAX as usize }>>()? {
                     stacks.frames.extend(stack.0);
-                    stacks.ends.push(stacks.frames.len());
+                    let end = u32::try_from(stacks.frames.len()).ok().filter(|end| *end <= STACK_FRAMES_MAX);
+                    let Some(end) = end.filter(|_| stacks.ends.len() < ROWS_MAX) else {
+                        return Err(A::Error::custom("a profile has too many samples, or frames of samples"));
+                    };
+                    stacks.ends.push(end);
                 }
                 Ok(stacks)
             }

@@ -163,3 +163,17 @@ fn fields_of_a_newer_version_are_skipped() {
         com.shop.App.main;com.shop.App.leaf:7 [1, 10000000] timestamp_ns=1000001nanoseconds"#]],
     );
 }
+
+#[test]
+fn fields_of_nothing_cost_nothing() {
+    let mut chunk = Chunk::new();
+    chunk.classes.push((40, "Nothing", vec![]));
+    let fields = [vec![plain("nothing", 40); 20_000], vec![plain("size", INT)]].concat();
+    chunk.class(101, "profiler.Malloc", &fields);
+    // A thousand million fields, if they were read.
+    for _ in 0..50_000 {
+        chunk.event(101, 502, &[varint(1)]);
+    }
+    let shown = shown(chunk.bytes(), &JfrOptions::default(), &Limits::default());
+    assert_eq!(shown.lines().count(), 50_001, "{}", shown.lines().next().unwrap());
+}

@@ -143,6 +143,18 @@ fn limits_count_what_all_profiles_refer_to_together() {
 }
 
 #[test]
+fn labels_count_for_every_profile_that_has_them() {
+    let mut request = Request::example();
+    request.profiles = vec![request.profiles[1].clone(); 3];
+    request.resource.push(request::pair("long", request::text([b'x'; 1000])));
+    let limits = Limits { decompressed_bytes_max: 3_300, ..Limits::default() };
+    let shown = shown(&request.bytes(), &limits);
+    let outcomes: Vec<&str> =
+        shown.lines().filter(|line| line.starts_with(['{', 'E'])).map(|line| &line[..9]).collect();
+    assert_eq!(outcomes, ["{a=\"true\"", "{a=\"true\"", "Exhausted"], "{shown}");
+}
+
+#[test]
 fn a_request_over_a_limit_is_refused_as_a_whole() {
     let bytes = Request::example().bytes();
     let check = |limits: Limits, name: &str| {
