@@ -1,15 +1,19 @@
-//! Generates the API's types, clients and services from `proto/`, without a protoc.
+//! Generates the types, clients and services of the APIs from `proto/`, without a protoc.
 
 use std::path::{Path, PathBuf};
+
+const FILES: [&str; 2] = ["flamestore/v1/flamestore.proto", "push/v1/push.proto"];
+/// Fields that hold whole profiles: slices of the request, not copies.
+const BYTES: [&str; 2] = [".flamestore.v1.RawProfile.profile", ".push.v1.RawSample.raw_profile"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Not where this script was compiled: a target folder may be shared by several checkouts.
     let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed=../../proto");
-    let descriptors = protox::compile(["flamestore/v1/flamestore.proto"], [&root])?;
+    let descriptors = protox::compile(FILES, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost_bytes(&descriptors))?;
-    tonic_prost_build::configure().bytes(".flamestore.v1.RawProfile.profile").compile_fds(descriptors)?;
+    BYTES.iter().fold(tonic_prost_build::configure(), |builder, path| builder.bytes(path)).compile_fds(descriptors)?;
     Ok(())
 }
 

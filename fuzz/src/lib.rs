@@ -4,8 +4,11 @@
 use std::sync::Once;
 
 use bytes::Bytes;
-use flamestore_formats::{Limits, decode_pprof, encode_pprof, pprof_equal};
-use flamestore_model::{ErrorKind, Selector};
+use flamestore_formats::{
+    FoldedOptions, JfrOptions, Limits, OtlpRequest, SampledEvery, decode_folded, decode_jfr, decode_lines, decode_otlp, decode_otlp_json,
+    decode_pprof, decode_speedscope, decode_tree, decode_trie, encode_pprof, pprof_equal,
+};
+use flamestore_model::{ErrorKind, ProfileBatch, Result, Selector};
 use flamestore_segment::{Table, read_everything};
 
 /// Limits small enough that a fuzzer reaches them.
@@ -27,6 +30,71 @@ pub fn pprof(bytes: &[u8]) {
     if let Err(difference) = pprof_equal(&batch, &again) {
         panic!("a profile changed on the way out and back in: {difference}");
     }
+}
+
+/// Every profile of a request passes its own check, and all together stay under the limits.
+pub fn otlp(bytes: &[u8]) {
+    if let Ok(request) = decode_otlp(Bytes::copy_from_slice(bytes), &limits()) {
+        otlp_profiles(&request);
+    }
+}
+
+/// [`otlp`] of the JSON form.
+pub fn otlp_json(bytes: &[u8]) {
+    if let Ok(request) = decode_otlp_json(Bytes::copy_from_slice(bytes), &limits()) {
+        otlp_profiles(&request);
+    }
+}
+
+fn otlp_profiles(request: &OtlpRequest) {
+    let (mut profiles, mut samples) = (0, 0);
+    for profile in request.profiles() {
+        profiles += 1;
+        let Ok(profile) = profile else { continue };
+        profile.batch.check().expect("a decoded profile passes its check");
+        samples += profile.batch.samples.len();
+    }
+    assert_eq!(profiles, request.len(), "every profile is an answer or an error");
+    assert!(samples <= limits().samples_max, "profiles share the limits of their request");
+}
+
+/// Folded text, lines, a tree or a trie (the first byte tells which), with or without a period: what is read passes its check.
+pub fn stacks(bytes: &[u8]) {
+    type Decode = fn(Bytes, &FoldedOptions, &Limits) -> Result<ProfileBatch>;
+    const DECODERS: [Decode; 4] = [decode_folded, decode_lines, decode_tree, decode_trie];
+    let [which, rest @ ..] = bytes else { return };
+    let every = SampledEvery { ty: "cpu".to_owned(), unit: "nanoseconds".to_owned(), period: 10_000_000 };
+    let sampled_every = (*which >= 128).then_some(every);
+    let options = FoldedOptions { sampled_every, ..FoldedOptions::default() };
+    let decode = DECODERS[usize::from(*which) % DECODERS.len()];
+    if let Ok(batch) = decode(Bytes::copy_from_slice(rest), &options, &limits()) {
+        batch.check().expect("a decoded profile passes its check");
+    }
+}
+
+/// Every profile of a file passes its own check, and all together stay under the limits.
+pub fn speedscope(bytes: &[u8]) {
+    let Ok(profiles) = decode_speedscope(Bytes::copy_from_slice(bytes), &FoldedOptions::default(), &limits()) else {
+        return;
+    };
+    profiles.iter().for_each(|profile| profile.batch.check().expect("a decoded profile passes its check"));
+    let samples: usize = profiles.iter().map(|profile| profile.batch.samples.len()).sum();
+    assert!(samples <= limits().samples_max, "profiles share the limits of their file");
+}
+
+/// Every profile of a recording passes its own check, and all together stay under the limits. The first two bytes tell how
+/// many of the others are the labels beside it.
+pub fn jfr(bytes: &[u8]) {
+    let Some(([low, high], rest)) = bytes.split_first_chunk::<2>() else { return };
+    let (labels, recording) = rest.split_at(usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()));
+    let labels = (!labels.is_empty()).then(|| Bytes::copy_from_slice(labels));
+    let options = JfrOptions { labels, ..JfrOptions::default() };
+    let Ok(profiles) = decode_jfr(Bytes::copy_from_slice(recording), &options, &limits()) else {
+        return;
+    };
+    profiles.iter().for_each(|profile| profile.batch.check().expect("a decoded profile passes its check"));
+    let samples: usize = profiles.iter().map(|profile| profile.batch.samples.len()).sum();
+    assert!(samples <= limits().samples_max, "profiles share the limits of their recording");
 }
 
 /// A selector that is read prints as a text that is read as the same selector.

@@ -10,6 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::list::{LabelList, Profile, Profiles, SeriesList, Top, Types};
 use crate::merge::{Diff, Merge};
 use crate::push::Push;
+use crate::replay::Replay;
 use crate::serve::Serve;
 use crate::store::StoreCommand;
 
@@ -36,6 +37,7 @@ enum Command {
     Demo(Demo),
     Serve(Box<Serve>),
     Push(Push),
+    Replay(Replay),
     Merge(Merge),
     Diff(Diff),
     Top(Top),
@@ -77,6 +79,7 @@ impl Command {
             Self::Demo(command) => command.run().await,
             Self::Serve(command) => command.run().await,
             Self::Push(command) => command.run().await,
+            Self::Replay(command) => command.run().await,
             Self::Merge(command) => command.run().await,
             Self::Diff(command) => command.run().await,
             Self::Top(command) => command.run().await,

@@ -45,11 +45,11 @@ pub(crate) struct Client {
 }
 
 impl Remote {
-    /// Connects.
+    /// The server's address with its scheme.
     ///
     /// # Errors
-    /// When the address is no URL or nobody answers there.
-    pub(crate) async fn connect(&self) -> Outcome<Client> {
+    /// When the scheme is another than `http`.
+    pub(crate) fn address(&self) -> Outcome<String> {
         let address = match self.server.contains("://") {
             true => self.server.clone(),
             false => format!("http://{}", self.server),
@@ -58,6 +58,15 @@ impl Remote {
             return Err(Failure::new(format!("--server {}: only http:// addresses are supported", self.server))
                 .hint("put a proxy that speaks TLS in between"));
         }
+        Ok(address)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the address is no URL or nobody answers there.
+    pub(crate) async fn connect(&self) -> Outcome<Client> {
+        let address = self.address()?;
         let endpoint = Endpoint::from_shared(address.clone())
             .map_err(|e| Failure::new(format!("--server {}: {e}", self.server)).hint("example: http://127.0.0.1:4040"))?
             .user_agent(concat!("flamestore/", env!("CARGO_PKG_VERSION")))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args ─▶ serve, demo                    a server in this process; the demo profiles itself
-//!      ─▶ push                           files to a server
+//!      ─▶ push, replay                   files to a server
 //!      ─▶ merge, diff, top, types, …     questions to a server; answers to standard output or a file
 //!      ─▶ store check, du, compact, …    a bucket, without a server
 //! ```
@@ -19,6 +19,7 @@ mod list;
 mod merge;
 mod output;
 mod push;
+mod replay;
 mod select;
 mod serve;
 mod store;

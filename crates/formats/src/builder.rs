@@ -74,6 +74,11 @@ impl ProfileBuilder {
         id
     }
 
+    /// How many strings there are.
+    pub(crate) fn strings_len(&self) -> usize {
+        self.spans.len()
+    }
+
     /// A type and its unit, as ids.
     pub fn value_type(&mut self, ty: &str, unit: &str) -> ValueType {
         ValueType { ty: self.string(ty), unit: self.string(unit) }

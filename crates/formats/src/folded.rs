@@ -1,4 +1,4 @@
-//! Folded text: one line a stack, `root;caller;leaf value`.
+//! Folded text: one line a stack, `root;caller;leaf value`; and the same without values, a sample a line.
 //!
 //! It keeps the names of frames and one sample type, and nothing else. The names of frames are those of flame graphs, see
 //! [`frame_name`]; a `;` or a line feed within a name is written as it is, so such a text is not read back as it was.
@@ -9,28 +9,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use flamestore_model::{Error, NONE, ProfileBatch, Result};
 
-use crate::limits::within;
-use crate::{Limits, ProfileBuilder};
-
-/// What folded text does not say of its profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoldedOptions {
-    /// The sample type.
-    pub sample_type: String,
-    /// Its unit.
-    pub sample_unit: String,
-    /// When the profile was taken, in nanoseconds since 1970; 0 if unknown.
-    pub time_unix_nano: i64,
-    /// How many nanoseconds it took; 0 for snapshots.
-    pub duration_nano: i64,
-}
-
-impl Default for FoldedOptions {
-    /// A count of samples at no known time.
-    fn default() -> Self {
-        Self { sample_type: "samples".to_owned(), sample_unit: "count".to_owned(), time_unix_nano: 0, duration_nano: 0 }
-    }
-}
+use crate::Limits;
+use crate::stacks::{FoldedOptions, StackBuilder};
 
 /// Reads folded text, compressed or not, one sample a line. Empty lines are skipped; names need not be UTF-8.
 ///
@@ -38,30 +18,31 @@ impl Default for FoldedOptions {
 /// `Invalid` when a line has no value behind its last space, naming the line; `Exhausted` when the profile is over a limit.
 pub fn decode_folded(bytes: Bytes, options: &FoldedOptions, limits: &Limits) -> Result<ProfileBatch> {
     let bytes = crate::decompress(bytes, limits)?;
-    let mut builder = ProfileBuilder::new();
-    builder.sample_type(&options.sample_type, &options.sample_unit);
-    builder.time(options.time_unix_nano, options.duration_nano);
-    let mut stack = Vec::new();
-    let mut samples = 0;
-    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            continue;
-        }
+    let mut stacks = StackBuilder::new(options, limits);
+    for (number, line) in lines(&bytes) {
         let (frames, value) = split_value(line, number)?;
-        samples += 1;
-        within("samples_max", limits.samples_max, samples)?;
-        stack.clear();
-        for frame in frames.split(|byte| *byte == b';').rev().filter(|frame| !frame.is_empty()) {
-            within("string_bytes_max", limits.string_bytes_max, frame.len())?;
-            within("stack_depth_max", limits.stack_depth_max, stack.len() + 1)?;
-            stack.push(builder.frame(frame));
-            let last = stack[stack.len() - 1] as usize;
-            within("locations_max", limits.locations_max, last + 1)?;
-        }
-        builder.add_row(&stack, &[value], &[]);
+        stacks.push_text(frames, value)?;
     }
-    builder.finish()
+    stacks.finish()
+}
+
+/// Reads lines of stacks, `root;caller;leaf`, compressed or not: each is one sample of value 1.
+///
+/// # Errors
+/// `Exhausted` when the profile is over a limit.
+pub fn decode_lines(bytes: Bytes, options: &FoldedOptions, limits: &Limits) -> Result<ProfileBatch> {
+    let bytes = crate::decompress(bytes, limits)?;
+    let mut stacks = StackBuilder::new(options, limits);
+    for (_, line) in lines(&bytes) {
+        stacks.push_text(line, 1)?;
+    }
+    stacks.finish()
+}
+
+/// The lines that are not empty, with their numbers.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    (1..).zip(lines).filter(|(_, line)| !line.is_empty())
 }
 
 /// The frames and the value of line `number`.
@@ -130,6 +111,7 @@ pub fn frame_name(batch: &ProfileBatch, location: u32, line_index: usize) -> Cow
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ProfileBuilder, SampledEvery};
     use expect_test::{Expect, expect};
     use flamestore_model::{Function, Line};
 
@@ -163,6 +145,28 @@ mod tests {
             "a 99999999999999999999",
             expect!["folded text: line 1 does not end in a number [near=99999999999999999999]"],
         );
+    }
+
+    #[test]
+    fn lines_without_values_count_one_each() -> Result<()> {
+        let decode =
+            |text: &'static [u8]| decode_lines(Bytes::from_static(text), &FoldedOptions::default(), &Limits::default());
+        let batch = decode(b"main;read 3\n\nmain;a\r\nmain;a")?;
+        assert_eq!((batch.samples.len(), encode_folded(&batch, 0)), (3, "main;a 2\nmain;read 3 1\n".to_owned()));
+        assert_eq!(decode(b"")?.samples.len(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_period_adds_what_the_counts_stand_for() -> Result<()> {
+        let every = SampledEvery { ty: "cpu".to_owned(), unit: "nanoseconds".to_owned(), period: 10_000_000 };
+        let options = FoldedOptions { sampled_every: Some(every), ..FoldedOptions::default() };
+        let batch = decode_folded(Bytes::from_static(b"a 3"), &options, &Limits::default())?;
+        assert_eq!((batch.values(0), batch.header.period), (&[3, 30_000_000][..], 10_000_000));
+        assert_eq!(batch.header.period_type, batch.header.sample_types[1]);
+        let over = decode_folded(Bytes::from_static(b"a 999999999999"), &options, &Limits::default());
+        assert_eq!(over.map(drop).map_err(|e| e.kind()), Err(flamestore_model::ErrorKind::Invalid));
+        Ok(())
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! bytes ─ decompress ─▶ raw bytes ─ decode_pprof / decode_folded ─▶ ProfileBatch
+//!                                 ├ decode_lines / decode_tree / decode_trie / decode_speedscope ─▶ ProfileBatch, or several
+//!                                 ├ decode_jfr ─▶ JfrProfile* ─▶ ProfileBatch
+//!                                 └ decode_otlp / decode_otlp_json ─▶ OtlpRequest ─ profiles ─▶ ProfileBatch*
 //! ProfileBatch ─ encode_pprof / encode_folded ─▶ raw bytes ─ gzip ─▶ bytes
 //! ```
 //!
@@ -14,13 +17,25 @@ mod builder;
 mod decompress;
 mod equal;
 mod folded;
+mod jfr;
 mod limits;
+mod otlp;
 mod pprof;
+mod speedscope;
+mod stacks;
+mod tree;
 mod wire;
 
 pub use builder::{LabelText, ProfileBuilder};
 pub use decompress::{decompress, gzip};
 pub use equal::pprof_equal;
-pub use folded::{FoldedOptions, decode_folded, encode_folded, frame_name};
+pub use folded::{decode_folded, decode_lines, encode_folded, frame_name};
+pub use jfr::{JfrOptions, JfrProfile, decode_jfr};
 pub use limits::Limits;
+pub use otlp::{
+    OtlpLayout, OtlpProfile, OtlpProfiles, OtlpRequest, SPAN_ID, TIMESTAMP, TRACE_ID, decode_otlp, decode_otlp_json,
+};
 pub use pprof::{DecodeScratch, decode_pprof, decode_pprof_with, encode_pprof};
+pub use speedscope::{SpeedscopeProfile, decode_speedscope};
+pub use stacks::{FoldedOptions, SampledEvery};
+pub use tree::{decode_tree, decode_trie};

@@ -2,18 +2,23 @@
 
 use flamestore_model::{Error, Result};
 
-/// The most of everything one profile may hold. The error of a profile over a limit is `Exhausted` and names the limit, its
+/// The most of everything one profile may hold; where a request or a recording holds several, the most of everything in
+/// all of them together, since they share tables. The error of a profile over a limit is `Exhausted` and names the limit, its
 /// value and what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes after decompression. Never more than 4 GiB, which offsets of 32 bits can tell apart.
     pub decompressed_bytes_max: usize,
+    /// Profiles of one request or recording.
+    pub profiles_max: usize,
     /// Sample types, so values of one sample.
     pub sample_types_max: usize,
     /// Samples.
     pub samples_max: usize,
     /// Locations of one sample's stack.
     pub stack_depth_max: usize,
+    /// Locations of all samples' stacks together, where stacks are written once and referred to by many samples.
+    pub stack_locations_max: usize,
     /// Labels of one sample.
     pub labels_per_sample_max: usize,
     /// Labels of all samples.
@@ -38,9 +43,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             decompressed_bytes_max: 64 << 20,
+            profiles_max: 64 << 10,
             sample_types_max: 256,
             samples_max: 4 << 20,
             stack_depth_max: 4096,
+            stack_locations_max: 32 << 20,
             labels_per_sample_max: 256,
             labels_max: 8 << 20,
             mappings_max: 64 << 10,
@@ -58,9 +65,11 @@ impl Limits {
     /// No limits but those of 32-bit offsets, for bytes that passed limits before.
     pub const NONE: Self = Self {
         decompressed_bytes_max: usize::MAX,
+        profiles_max: usize::MAX,
         sample_types_max: usize::MAX,
         samples_max: usize::MAX,
         stack_depth_max: usize::MAX,
+        stack_locations_max: usize::MAX,
         labels_per_sample_max: usize::MAX,
         labels_max: usize::MAX,
         mappings_max: usize::MAX,

@@ -1,4 +1,5 @@
-//! Reads the protobuf wire format in place: varints, tags, lengths. Offsets in errors are those of the whole profile.
+//! Reads the protobuf wire format in place: varints, tags, lengths. Offsets in errors are those of the whole profile, or of
+//! the request that holds many.
 //!
 //! A [`Reader`] is a window of the profile. A varint is loaded as eight bytes at once wherever the profile (not only the
 //! window) has eight more; what lies behind the window is masked away before the length is checked.
@@ -13,6 +14,11 @@ pub(crate) const fn varint_tag(number: u64) -> u64 {
 /// Wire type 2 of field `number` as it stands in the bytes.
 pub(crate) const fn bytes_tag(number: u64) -> u64 {
     number << 3 | 2
+}
+
+/// Wire type 1 of field `number` as it stands in the bytes.
+pub(crate) const fn fixed64_tag(number: u64) -> u64 {
+    number << 3 | 1
 }
 
 /// A window of a profile's bytes, read from its start to its end.
@@ -125,6 +131,22 @@ impl<'a> Reader<'a> {
         Ok(Reader { bytes: self.bytes, at: start, end })
     }
 
+    /// The next eight bytes, as a number.
+    #[inline]
+    pub(crate) fn fixed64(&mut self) -> Result<u64> {
+        let Some(bytes) = self.bytes[self.at..self.end].first_chunk::<8>() else {
+            return Err(self.cut_off());
+        };
+        self.at += 8;
+        Ok(u64::from_le_bytes(*bytes))
+    }
+
+    /// The bytes of the window that are left.
+    #[inline(always)]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..self.end]
+    }
+
     /// The window as a span.
     #[inline(always)]
     pub(crate) fn span(&self) -> Span {
@@ -206,7 +228,7 @@ impl<'a> Reader<'a> {
     #[cold]
     #[inline(never)]
     pub(crate) fn wrong(&self, what: &str) -> Error {
-        Error::invalid(format!("not a pprof profile: {what}")).with("offset", self.at)
+        Error::invalid(format!("malformed protobuf: {what}")).with("offset", self.at)
     }
 
     #[cold]
@@ -358,17 +380,17 @@ mod tests {
             let skipped = reader.tag().and_then(|tag| reader.skip(tag, 3));
             assert_eq!(skipped.map_err(|e| e.to_string()), Err(expected.to_owned()), "{bytes:x?}");
         };
-        check(&[0x22, 5, 1], "not a pprof profile: a field is longer than what holds it [offset=2, length=5, left=1]");
-        check(&[0x20, 0x80], "not a pprof profile: the bytes end within a number [offset=1]");
-        check(&[0x20; 0], "not a pprof profile: the bytes end within a number [offset=0]");
+        check(&[0x22, 5, 1], "malformed protobuf: a field is longer than what holds it [offset=2, length=5, left=1]");
+        check(&[0x20, 0x80], "malformed protobuf: the bytes end within a number [offset=1]");
+        check(&[0x20; 0], "malformed protobuf: the bytes end within a number [offset=0]");
         check(
             &[[0x20].as_slice(), &[0xff; 11]].concat(),
-            "not a pprof profile: a varint is longer than 10 bytes [offset=1]",
+            "malformed protobuf: a varint is longer than 10 bytes [offset=1]",
         );
-        check(&[0x23], "not a pprof profile: a group, which no profile has [offset=1]");
-        check(&[0x27], "not a pprof profile: field 4 has wire type 7, which does not exist [offset=1]");
-        check(&[0x18, 1], "not a pprof profile: field 3 has wire type 0 [offset=1]");
-        check(&[0x00], "not a pprof profile: a field has number 0 [offset=1]");
-        check(&[0x21, 1, 2], "not a pprof profile: the bytes end within a number [offset=1]");
+        check(&[0x23], "malformed protobuf: a group, which no profile has [offset=1]");
+        check(&[0x27], "malformed protobuf: field 4 has wire type 7, which does not exist [offset=1]");
+        check(&[0x18, 1], "malformed protobuf: field 3 has wire type 0 [offset=1]");
+        check(&[0x00], "malformed protobuf: a field has number 0 [offset=1]");
+        check(&[0x21, 1, 2], "malformed protobuf: the bytes end within a number [offset=1]");
     }
 }

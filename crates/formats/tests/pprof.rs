@@ -247,7 +247,7 @@ fn a_profile_says_what_its_values_are() {
 fn two_profiles_in_one_are_refused() {
     let one = profile(&[]);
     let two = Bytes::from([one.as_ref(), one.as_ref()].concat());
-    let twice = "Invalid: not a pprof profile: field 9 stands twice, as in two profiles written one after the other";
+    let twice = "Invalid: malformed protobuf: field 9 stands twice, as in two profiles written one after the other";
     check(&two, &format!("{twice} [offset={}]", 2 * one.len() - strings(&["cpu", "ns", "main", "leaf"]).len() - 2));
     let zipped = gzip(&one).unwrap();
     assert!(decode(&Bytes::from([zipped.as_slice(), &zipped].concat())).is_err());

@@ -6,5 +6,23 @@ pub mod v1 {
     tonic::include_proto!("flamestore.v1");
 }
 
+/// How Pyroscope's clients push.
+pub mod push {
+    /// Version 1.
+    #[expect(missing_docs, reason = "generated from proto/push/v1, where every message is described")]
+    pub mod v1 {
+        tonic::include_proto!("push.v1");
+    }
+}
+
+/// What the APIs of Pyroscope's clients share.
+pub mod types {
+    /// Version 1.
+    #[expect(missing_docs, reason = "generated from proto/types/v1, where every message is described")]
+    pub mod v1 {
+        tonic::include_proto!("types.v1");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of every API, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

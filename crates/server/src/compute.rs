@@ -5,6 +5,9 @@ use std::sync::Arc;
 use flamestore_model::{Error, Result};
 use tokio::sync::Semaphore;
 
+/// Work on fewer bytes takes less time than handing it to another thread.
+const INLINE_BYTES_MAX: usize = 4 << 10;
+
 /// A bounded share of the runtime's blocking threads: decoding, folding and encoding run here.
 ///
 /// Work that waits for its turn is dropped with its future; work that runs is run to its end, and holds its place until then.
@@ -32,6 +35,18 @@ impl Compute {
             span.in_scope(work)
         });
         running.await.map_err(|e| Error::internal("a computation did not end").because(e))?
+    }
+
+    /// Runs `work` on `bytes` bytes: here when they are few, else as [`Compute::run`] does.
+    ///
+    /// # Errors
+    /// As [`Compute::run`].
+    pub(crate) async fn run_on<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if bytes <= INLINE_BYTES_MAX { work() } else { self.run(work).await }
     }
 }
 

@@ -161,12 +161,16 @@ macro_rules! profile_limits {
 profile_limits! {
     /// Bytes after decompression.
     decompressed_bytes_max,
+    /// Profiles of one request or recording.
+    profiles_max,
     /// Sample types, so values of one sample.
     sample_types_max,
     /// Samples.
     samples_max,
     /// Locations of one sample's stack.
     stack_depth_max,
+    /// Locations of all samples' stacks together, where stacks are written once and referred to by many samples.
+    stack_locations_max,
     /// Labels of one sample.
     labels_per_sample_max,
     /// Labels of all samples.

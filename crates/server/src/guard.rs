@@ -7,7 +7,7 @@
 //!                     RESOURCE_EXHAUSTED  DEADLINE_EXCEEDED     metrics, when the call is dropped
 //! ```
 //!
-//! A place is held until the last byte of the answer is taken or the client is gone. A request whose deadline passes is
+//! gRPC is told in gRPC's way what went wrong, everything else as a [`Refusal`]: an HTTP status and JSON. A place is held until the last byte of the answer is taken or the client is gone. A request whose deadline passes is
 //! dropped, and with it all that its future owns.
 
 use std::collections::HashMap;
@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use flamestore_model::{Error, Result};
 use futures::FutureExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -31,11 +31,16 @@ use tonic::{Code, Status};
 use tracing::Instrument;
 
 use crate::ServerConfig;
+use crate::body::media_type;
+use crate::refusal::Refusal;
 use crate::status::{ERROR_KIND_KEY, TENANT_KEY, code_name, status_of};
 use crate::telemetry::{REQUEST_SECONDS, REQUESTS_RUNNING, REQUESTS_TOTAL};
 
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_TIMEOUT: &str = "grpc-timeout";
+const CONNECT_TIMEOUT: &str = "connect-timeout-ms";
+/// When a request that found no place is told to come again: clients of OpenTelemetry give up where nothing is said.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What all requests of one server share.
 #[derive(Debug)]
@@ -52,19 +57,33 @@ pub(crate) struct Guard {
 #[derive(Clone, Debug)]
 pub(crate) struct Method {
     name: Arc<str>,
-    /// Whether its requests need a place: health and reflection must answer when all are taken.
-    bounded: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Always let in: health and reflection must answer when all places are taken.
+    Free,
+    /// A method of the API: needs a place; its outcome is a gRPC code in every protocol.
+    Rpc,
+    /// A path of plain HTTP that takes profiles: needs a place; its outcome is an HTTP status.
+    Door,
 }
 
 impl Method {
-    /// A method at `path` that needs a place among the bounded many.
-    pub(crate) fn bounded(path: &str) -> Self {
-        Self { name: path.into(), bounded: true }
+    /// A method of the API at `path`.
+    pub(crate) fn rpc(path: &str) -> Self {
+        Self { name: path.into(), kind: Kind::Rpc }
+    }
+
+    /// A path of plain HTTP that takes profiles.
+    pub(crate) fn door(path: &str) -> Self {
+        Self { name: path.into(), kind: Kind::Door }
     }
 
     /// A method at `path` that is always let in.
     pub(crate) fn free(path: &str) -> Self {
-        Self { name: path.into(), bounded: false }
+        Self { name: path.into(), kind: Kind::Free }
     }
 }
 
@@ -88,18 +107,23 @@ impl Guard {
     }
 
     fn place(&self, method: &Method) -> Result<Option<Place>> {
-        if !method.bounded {
+        if method.kind == Kind::Free {
             return Ok(None);
         }
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => Ok(Some(Place::new(permit))),
             Err(_) => Err(Error::exhausted("the server answers as many requests as requests_max allows; retry later")
-                .with("requests_max", self.requests_max)),
+                .with("requests_max", self.requests_max)
+                .retry_after(RETRY_DELAY)),
         }
     }
 
     fn deadline(&self, headers: &HeaderMap) -> Result<Option<Duration>> {
-        let stated = headers.get(GRPC_TIMEOUT).map(parse_timeout).transpose()?;
+        let stated = match (headers.get(GRPC_TIMEOUT), headers.get(CONNECT_TIMEOUT)) {
+            (Some(value), _) => Some(parse_timeout(value)?),
+            (None, Some(value)) => Some(parse_millis(value)?),
+            (None, None) => None,
+        };
         Ok(stated.into_iter().chain(self.deadline_max).min())
     }
 
@@ -134,22 +158,24 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     let call = Call::start(guard.method(request.uri().path()));
     let tenant = request.headers().get(TENANT_KEY).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let span = tracing::info_span!("request", method = %call.method.name, tenant);
-    if !is_grpc(request.headers()) {
-        return call.watch_http(next.run(request).instrument(span).await);
+    let is_grpc = is_grpc(request.headers());
+    if !is_grpc && call.method.kind == Kind::Free {
+        return call.watch_page(next.run(request).instrument(span).await);
     }
     let admitted = guard.place(&call.method).and_then(|place| Ok((place, guard.deadline(request.headers())?)));
-    match admitted {
-        Ok((place, deadline)) => {
-            let answer = guard.bound(deadline, next.run(request).instrument(span)).await;
-            call.watch_grpc(answer.unwrap_or_else(|status| status.into_http()), place)
-        }
-        Err(error) => call.watch_grpc(status_of(&error).into_http(), None),
+    let (answer, place) = match admitted {
+        Ok((place, deadline)) => (guard.bound(deadline, next.run(request).instrument(span)).await, place),
+        Err(error) => (Err(status_of(&error)), None),
+    };
+    match is_grpc {
+        true => call.watch_grpc(answer.unwrap_or_else(|status| status.into_http()), place),
+        false => call.watch_http(answer.unwrap_or_else(|status| Refusal::of(&status).into_response()), place),
     }
 }
 
-/// Whether a request or an answer with these headers is gRPC.
+/// Whether a request or an answer with these headers is gRPC, with messages in protobuf.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    matches!(media_type(headers).as_str(), "application/grpc" | "application/grpc+proto")
 }
 
 /// Reads `grpc-timeout`: at most eight digits and a unit.
@@ -170,6 +196,16 @@ fn parse_timeout(value: &HeaderValue) -> Result<Duration> {
         "n" => Ok(Duration::from_nanos(number)),
         _ => Err(wrong()),
     }
+}
+
+/// Reads `connect-timeout-ms`: at most ten digits.
+fn parse_millis(value: &HeaderValue) -> Result<Duration> {
+    let wrong = || Error::invalid(format!("{CONNECT_TIMEOUT} is not 1 to 10 digits: {value:?}"));
+    let text = value.to_str().map_err(|_| wrong())?;
+    if text.len() > 10 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    text.parse().map(Duration::from_millis).map_err(|_| wrong())
 }
 
 /// A place among the bounded many.
@@ -205,14 +241,22 @@ impl Call {
         Self { method, started: Instant::now(), code: None, http_code: None }
     }
 
-    fn watch_http(mut self, answer: Response) -> Response {
+    fn watch_page(mut self, answer: Response) -> Response {
         self.http_code = Some(answer.status().as_u16());
         answer
     }
 
+    /// The code of a method of the API is the one its answer carries.
+    fn watch_http(mut self, answer: Response, place: Option<Place>) -> Response {
+        self.http_code = Some(answer.status().as_u16());
+        if self.method.kind == Kind::Rpc {
+            self.code = answer.extensions().get().map(|code| code_name(*code));
+        }
+        answer.map(|body| Body::new(WatchedBody { body, call: self, _place: place }))
+    }
+
     fn watch_grpc(mut self, mut answer: Response, place: Option<Place>) -> Response {
-        blame_the_request(answer.headers_mut());
-        name_the_limit(answer.headers_mut());
+        put_right(answer.headers_mut());
         self.code = code_in(answer.headers());
         answer.map(|body| Body::new(WatchedBody { body, call: self, _place: place }))
     }
@@ -239,6 +283,12 @@ fn code_in(headers: &HeaderMap) -> Option<&'static str> {
 
 fn set_code(headers: &mut HeaderMap, code: Code) {
     headers.insert(GRPC_STATUS, HeaderValue::from(code as i32));
+}
+
+/// Puts the codes right that the gRPC layer itself gives, in the head or the trailers of an answer.
+pub(crate) fn put_right(headers: &mut HeaderMap) {
+    blame_the_request(headers);
+    name_the_limit(headers);
 }
 
 /// `INTERNAL` without our mark, before any answer: the gRPC layer could not read the request. That is the client's to fix.
@@ -297,7 +347,7 @@ impl HttpBody for WatchedBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::StatusCode;
+    use axum::http::{StatusCode, header};
     use axum::routing::get;
     use tower::Service;
 
@@ -325,8 +375,9 @@ mod tests {
     /// ends, `/panic` panics.
     fn router(abort: &CancellationToken, waiting: Arc<()>) -> axum::Router {
         let config = ServerConfig { requests_max: 1, ..ServerConfig::default() };
-        let methods = ["/answer", "/wait", "/panic"].map(Method::bounded).into_iter().chain([Method::free("/free")]);
-        let state = Arc::new(Guard::new(&config, methods.collect(), abort.clone()));
+        let mut methods = Vec::from(["/answer", "/wait", "/panic"].map(Method::rpc));
+        methods.extend([Method::free("/free"), Method::door("/door")]);
+        let state = Arc::new(Guard::new(&config, methods, abort.clone()));
         let answer = || async { Status::ok("").into_http::<Body>() };
         let wait = async move || {
             let _waiting = waiting;
@@ -335,6 +386,7 @@ mod tests {
         axum::Router::new()
             .route("/answer", get(answer))
             .route("/free", get(answer))
+            .route("/door", get(async || "taken"))
             .route("/wait", get(wait))
             .route("/panic", get(panics))
             .layer(axum::middleware::from_fn_with_state(state, guard))
@@ -360,6 +412,24 @@ mod tests {
         assert_eq!(call(&mut router, request("/free", None)).await.0, Some("OK"));
         drop(first);
         assert_eq!(call(&mut router, request("/answer", None)).await.0, Some("OK"));
+    }
+
+    #[tokio::test]
+    async fn plain_http_needs_a_place_too_and_is_refused_in_its_own_way() {
+        let mut router = router(&CancellationToken::new(), Arc::default());
+        let door = |timeout: &'static str| {
+            let request = Request::builder().uri("/door").header(CONNECT_TIMEOUT, timeout);
+            request.body(Body::empty()).unwrap()
+        };
+        let (_, first) = call(&mut router, door("1000")).await;
+        assert_eq!(first.status(), StatusCode::OK);
+        let (_, refused) = call(&mut router, door("1000")).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        drop((first, refused));
+        for wrong in ["", "soon", "-1", "12345678901"] {
+            assert_eq!(call(&mut router, door(wrong)).await.1.status(), StatusCode::BAD_REQUEST, "{wrong}");
+        }
+        assert_eq!(call(&mut router, door("1")).await.1.status(), StatusCode::OK);
     }
 
     #[tokio::test]

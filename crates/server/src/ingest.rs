@@ -3,34 +3,20 @@
 //! A request holds at most one decoded profile at a time, whatever its length. Small profiles are decoded where they are;
 //! larger ones on the compute threads.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use flamestore_formats::Limits;
-use flamestore_model::{Error, ProfileBatch, ProfileId, Result, Tenant};
+use flamestore_model::{Error, ProfileId, Result, Tenant};
 use flamestore_proto::v1;
 use flamestore_proto::v1::ingest_service_server::IngestService;
-use flamestore_store::{ProfileFormat, PushProfile, Store};
+use flamestore_store::{ProfileFormat, PushProfile};
 use futures::TryStreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::ServerConfig;
-use crate::compute::Compute;
+use crate::intake::{Intake, count_bytes, count_outcome};
 use crate::status::{code_of, status_of, tenant_of};
-use crate::telemetry::{PUSH_BYTES_TOTAL, PUSH_PROFILES_TOTAL};
 use crate::translate;
-
-/// Decoding a smaller body takes less time than handing it to another thread.
-const INLINE_BYTES_MAX: usize = 4 << 10;
 
 /// Answers `flamestore.v1.IngestService` for one store.
 #[derive(Clone, Debug)]
-pub(crate) struct Ingest {
-    pub(crate) store: Arc<Store>,
-    pub(crate) compute: Compute,
-    pub(crate) config: Arc<ServerConfig>,
-    pub(crate) limits: Arc<Limits>,
-}
+pub(crate) struct Ingest(pub(crate) Intake);
 
 /// What became of the profiles of a request or a stream.
 #[derive(Debug, Default)]
@@ -43,25 +29,20 @@ struct Outcome {
 
 impl Outcome {
     fn add(&mut self, stored: Result<ProfileId>) {
-        let outcome = match stored {
-            Ok(id) => {
-                self.profile_ids.push(id.to_string());
-                "accepted"
-            }
+        count_outcome(&stored);
+        match stored {
+            Ok(id) => self.profile_ids.push(id.to_string()),
             Err(error) => {
-                let kind = error.kind();
                 let index = u64::try_from(self.profiles).unwrap_or(u64::MAX);
                 self.rejected.push(v1::RejectedProfile {
                     index,
-                    code: code_of(kind) as i32,
+                    code: code_of(error.kind()) as i32,
                     message: error.to_string(),
                 });
                 self.first_error.get_or_insert(error);
-                kind.as_str()
             }
-        };
+        }
         self.profiles += 1;
-        metrics::counter!(PUSH_PROFILES_TOTAL, "outcome" => outcome).increment(1);
     }
 
     /// The answer: the error itself when there was but one profile and it was rejected.
@@ -80,12 +61,7 @@ impl Outcome {
 
 impl Ingest {
     async fn push_all(&self, tenant: &Tenant, profiles: Vec<v1::RawProfile>, outcome: &mut Outcome) -> Result<()> {
-        let found = outcome.profiles + profiles.len();
-        if found > self.config.push_profiles_max {
-            return Err(Error::exhausted("the request has more profiles than push_profiles_max allows")
-                .with("limit", self.config.push_profiles_max)
-                .with("found", found));
-        }
+        self.0.check_count(outcome.profiles + profiles.len())?;
         for profile in profiles {
             outcome.add(self.push_one(tenant, profile).await);
         }
@@ -93,25 +69,15 @@ impl Ingest {
     }
 
     async fn push_one(&self, tenant: &Tenant, raw: v1::RawProfile) -> Result<ProfileId> {
-        metrics::counter!(PUSH_BYTES_TOTAL).increment(u64::try_from(raw.profile.len()).unwrap_or(u64::MAX));
-        let labels = translate::labels(&raw.labels, &self.config)?;
+        count_bytes(raw.profile.len());
+        let labels = self.0.labels(raw.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())))?;
         let id = translate::profile_id(&raw.profile_id)?;
         let format = translate::enumeration("profile format", raw.format)?;
         let format = received_format(format);
         let received = (format.clone(), raw.profile.clone());
-        let batch = self.decode(format, raw.profile).await?;
-        let time_unix_nano = raw.time_unix_nano;
-        self.store
-            .push(PushProfile { tenant: tenant.clone(), labels, batch, received: Some(received), id, time_unix_nano })
-            .await
-    }
-
-    async fn decode(&self, format: ProfileFormat, bytes: Bytes) -> Result<ProfileBatch> {
-        if bytes.len() <= INLINE_BYTES_MAX {
-            return format.decode(bytes, &self.limits);
-        }
-        let limits = Arc::clone(&self.limits);
-        self.compute.run(move || format.decode(bytes, &limits)).await
+        let batch = self.0.decode(format, raw.profile).await?;
+        let (tenant, time_unix_nano) = (tenant.clone(), raw.time_unix_nano);
+        self.0.store(PushProfile { tenant, labels, batch, received: Some(received), id, time_unix_nano }).await
     }
 
     async fn push(&self, request: Request<v1::PushRequest>) -> Result<v1::PushResponse> {

@@ -1,8 +1,11 @@
-//! The server: gRPC and HTTP on one port.
+//! The server: gRPC, gRPC-Web, Connect and plain HTTP on one port.
 //!
 //! ```text
-//! listener ─▶ HTTP/1.1, h2c ─▶ guard: span, place, deadline, metrics ─▶ router
+//! listener ─▶ HTTP/1.1, h2c ─▶ guard: span, place, deadline, metrics ─▶ Connect becomes gRPC ─▶ router
 //!    IngestService   profiles decoded one by one, stored or named as rejected
+//!    PusherService   the same for Pyroscope's clients
+//!    otlp            OpenTelemetry's profiles, over gRPC and HTTP
+//!    doors           profiles by plain HTTP: /ingest of Pyroscope, the intake of Datadog's agent
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
 //!    StatusService   segments and head
 //!    reflection, health, GET /ready, GET /metrics
@@ -12,13 +15,20 @@
 //! become statuses in one place, and what keeps a core busy runs on a bounded number of threads of its own. Bounds are
 //! those of [`ServerConfig`]; a full server says so at once.
 
+mod body;
 mod compute;
 mod config;
+mod connect;
+mod doors;
 mod guard;
 mod holdings;
 mod ingest;
+mod intake;
 mod listener;
+mod otlp;
+mod push;
 mod query;
+mod refusal;
 mod router;
 mod server;
 mod status;

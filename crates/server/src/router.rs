@@ -1,15 +1,24 @@
-//! The one port: gRPC services, reflection, health and the HTTP pages behind one router and one guard.
+//! The one port: services, reflection, health, the doors of plain HTTP and the pages behind one router and one guard.
+//!
+//! ```text
+//! gRPC-Web ─▶ gRPC ─┐
+//! gRPC ─────────────┼─▶ guard ─▶ Connect ─▶ gRPC ─▶ services, health, reflection
+//! Connect, HTTP ────┘                  └──────────▶ /ingest, … /ready, /metrics
+//! ```
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flamestore_formats::Limits;
 use flamestore_model::{Error, Result};
 use flamestore_proto::FILE_DESCRIPTOR_SET;
+use flamestore_proto::push::v1::pusher_service_server::PusherServiceServer;
 use flamestore_proto::v1::ingest_service_server::IngestServiceServer;
 use flamestore_proto::v1::query_service_server::QueryServiceServer;
 use flamestore_proto::v1::status_service_server::StatusServiceServer;
@@ -20,11 +29,19 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, Service, ServiceBuilder};
 
+use crate::body::media_type;
 use crate::compute::Compute;
+use crate::connect::{Connect, connect};
+use crate::doors;
 use crate::guard::{Guard, Method, guard, is_grpc};
 use crate::holdings::Holdings;
 use crate::ingest::Ingest;
+use crate::intake::Intake;
+use crate::otlp;
+use crate::push::Pusher;
 use crate::query::Queries;
 use crate::telemetry;
 use crate::{Role, ServerConfig};
@@ -62,12 +79,15 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     let Parts { config, store, engine, health, leaving, abort } = parts;
     let compute = Compute::new(config.compute_threads());
     let limits = Arc::new(Limits::from(&config.profile));
-    let ingest = Ingest { store: Arc::clone(&store), compute: compute.clone(), config: Arc::clone(&config), limits };
+    let intake = Intake { store: Arc::clone(&store), compute: compute.clone(), config: Arc::clone(&config), limits };
+    let translated = Arc::new(Connect::new(FILE_DESCRIPTOR_SET, config.request_bytes_max, compute.clone())?);
     let holdings = Holdings { store, compute: compute.clone() };
     let queries = Queries { engine, compute };
     let mut roles = Routes::builder();
     if config.has_role(Role::Ingest) {
-        roles.add_service(limited!(IngestServiceServer, ingest, config));
+        roles.add_service(limited!(IngestServiceServer, Ingest(intake.clone()), config));
+        roles.add_service(limited!(PusherServiceServer, Pusher(intake.clone()), config));
+        roles.add_service(otlp::ProfilesServer(intake.clone()));
     }
     if config.has_role(Role::Query) {
         roles.add_service(limited!(QueryServiceServer, queries, config));
@@ -82,12 +102,35 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         .add_service(reflection().build_v1alpha().map_err(wrong_descriptor)?);
     let guarded = Arc::new(Guard::new(&config, methods()?, abort));
     let metrics = telemetry::metrics();
+    let doors = if config.has_role(Role::Ingest) { doors::router(intake) } else { Router::new() };
     Ok(routes
         .into_axum_router()
+        .merge(doors)
         .route("/ready", get(async move || ready(&leaving)))
         .route("/metrics", get(async move || prometheus(metrics.render())))
         .fallback(not_found)
-        .layer(axum::middleware::from_fn_with_state(guarded, guard)))
+        .layer(from_fn_with_state(translated, connect))
+        .layer(from_fn_with_state(guarded, guard))
+        .layer(from_fn(grpc_web)))
+}
+
+/// Turns gRPC-Web into gRPC and its answer back.
+async fn grpc_web(request: Request, next: Next) -> Response {
+    const TYPES: [&str; 4] = [
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "application/grpc-web-text+proto",
+    ];
+    if !TYPES.contains(&media_type(request.headers()).as_str()) {
+        return next.run(request).await;
+    }
+    let inner =
+        ServiceBuilder::new().map_request(|request: axum::http::Request<tonic::body::Body>| request.map(Body::new));
+    match GrpcWebLayer::new().layer(inner.service(next)).call(request).await {
+        Ok(answer) => answer.map(Body::new),
+        Err(never) => match never {},
+    }
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -99,9 +142,11 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 /// Every path that is answered. Those of our own services need a place among the bounded many.
 fn methods() -> Result<Vec<Method>> {
     let mut methods = vec![Method::free("/ready"), Method::free("/metrics")];
+    methods.extend(doors::PATHS.map(Method::door));
+    methods.push(Method::rpc(otlp::EXPORT));
     let free: fn(&str) -> Method = Method::free;
     let sets = [
-        (FILE_DESCRIPTOR_SET, Method::bounded as fn(&str) -> Method),
+        (FILE_DESCRIPTOR_SET, Method::rpc as fn(&str) -> Method),
         (tonic_health::pb::FILE_DESCRIPTOR_SET, free),
         (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, free),
         (tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET, free),
@@ -156,7 +201,8 @@ mod tests {
     fn every_method_of_the_api_has_a_path() {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 14);
+        assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
+        assert_eq!(paths.len(), 15);
         assert!(methods().is_ok());
     }
 

@@ -1,5 +1,6 @@
 //! How the workspace's errors become gRPC statuses, and what a request's metadata says.
 
+use axum::http::{HeaderMap, StatusCode};
 use flamestore_model::{Error, ErrorKind, Result, Tenant};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
@@ -54,7 +55,15 @@ pub(crate) fn status_of(error: &Error) -> Status {
 /// # Errors
 /// `Invalid` when the name is none a tenant can have, or stands twice.
 pub(crate) fn tenant_of(metadata: &MetadataMap) -> Result<Tenant> {
-    let mut values = metadata.get_all(TENANT_KEY).iter();
+    tenant_in(metadata.as_ref())
+}
+
+/// The tenant a request's headers name.
+///
+/// # Errors
+/// As [`tenant_of`].
+pub(crate) fn tenant_in(headers: &HeaderMap) -> Result<Tenant> {
+    let mut values = headers.get_all(TENANT_KEY).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(Tenant::default()),
         (Some(value), None) => {
@@ -85,6 +94,47 @@ pub(crate) fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The name of `code` as Connect spells it.
+pub(crate) fn connect_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "ok",
+        Code::Cancelled => "canceled",
+        Code::Unknown => "unknown",
+        Code::InvalidArgument => "invalid_argument",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::NotFound => "not_found",
+        Code::AlreadyExists => "already_exists",
+        Code::PermissionDenied => "permission_denied",
+        Code::ResourceExhausted => "resource_exhausted",
+        Code::FailedPrecondition => "failed_precondition",
+        Code::Aborted => "aborted",
+        Code::OutOfRange => "out_of_range",
+        Code::Unimplemented => "unimplemented",
+        Code::Internal => "internal",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "data_loss",
+        Code::Unauthenticated => "unauthenticated",
+    }
+}
+
+/// The HTTP status of `code`: the table of the Connect protocol.
+pub(crate) fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -8,7 +8,8 @@
 //! | `flamestore_push_profiles_total` | counter | `outcome`: a kind of error, or `accepted` |
 //! | `flamestore_push_bytes_total` | counter | |
 //!
-//! `method` is a path of the API, or `other`; `code` a gRPC code's name, or an HTTP status where the request is not gRPC.
+//! `method` is a path, or `other` for one that is not known; `code` a gRPC code's name for methods of the API, whatever
+//! protocol they are called in, and an HTTP status for everything else.
 
 use std::sync::OnceLock;
 

@@ -7,8 +7,6 @@ use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, TimeRange};
 use flamestore_proto::v1;
 use flamestore_query::{Combine, ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries};
 
-use crate::ServerConfig;
-
 /// Nodes of a flame graph where the request does not say.
 const MAX_NODES_DEFAULT: usize = 8192;
 /// Bytes of one selector.
@@ -85,23 +83,6 @@ pub(crate) fn limit(limit: u32, default: usize) -> usize {
 /// `Invalid` when there is none.
 pub(crate) fn enumeration<T: TryFrom<i32>>(name: &str, number: i32) -> Result<T> {
     T::try_from(number).map_err(|_| Error::invalid(format!("there is no {name} of number {number}")))
-}
-
-/// The labels of a pushed profile.
-///
-/// # Errors
-/// `Invalid` when a name is empty or stands twice; `Exhausted` over `series_labels_max` and `label_bytes_max`.
-pub(crate) fn labels(labels: &[v1::Label], config: &ServerConfig) -> Result<Labels> {
-    let longest = labels.iter().map(|label| label.name.len().max(label.value.len())).max().unwrap_or_default();
-    let limits = [
-        ("series_labels_max", config.series_labels_max, labels.len()),
-        ("label_bytes_max", config.label_bytes_max, longest),
-    ];
-    if let Some((name, limit, found)) = limits.into_iter().find(|(_, limit, found)| found > limit) {
-        let error = Error::exhausted(format!("the labels of the profile are over the limit {name}"));
-        return Err(error.with("limit", limit).with("found", found));
-    }
-    Labels::from_pairs(labels.iter().map(|label| (label.name.as_str(), label.value.as_str())))
 }
 
 /// The id a pushed profile brings with it.

@@ -56,7 +56,7 @@ pub use manifest::{
 };
 pub use metric::names as metric_names;
 pub use options::{Access, Background, StoreOptions};
-pub use push::PushProfile;
+pub use push::{PushProfile, retry_id};
 pub use retain::{Keep, RetentionOverride, RetentionPolicy, RetentionTimes};
 pub use roll_up::{RollUpPlan, RollUpPolicy, RollUpReport, RolledUp, StandIns, plan_roll_ups, plan_years};
 pub use snapshot::{DamagedSegment, Snapshot, StoredSegment};

@@ -71,7 +71,7 @@ impl Checked {
         let stated = time_unix_nano.or(said);
         let id = id.or_else(|| {
             let ((_, bytes), time) = (received.as_ref()?, stated?);
-            Some(content_id(&tenant, &given_labels, time, bytes))
+            Some(retry_id(&tenant, &given_labels, time, &[bytes]))
         });
         Ok(Self {
             tenant,
@@ -142,8 +142,9 @@ impl Checked {
     }
 }
 
-/// The id of a profile whose producer gave none: the same for the same request.
-fn content_id(tenant: &Tenant, labels: &Labels, time_unix_nano: i64, bytes: &[u8]) -> ProfileId {
+/// The id of a profile whose producer gave none: the same for the same request. `content` is what else tells the profile
+/// from others of its time: the bytes received, and whatever else was said of them.
+pub fn retry_id(tenant: &Tenant, labels: &Labels, time_unix_nano: i64, content: &[&[u8]]) -> ProfileId {
     let mut hash = Xxh3::new();
     let mut add = |part: &[u8]| {
         hash.update(&(part.len() as u64).to_le_bytes());
@@ -155,7 +156,7 @@ fn content_id(tenant: &Tenant, labels: &Labels, time_unix_nano: i64, bytes: &[u8
         add(value.as_bytes());
     }
     add(&time_unix_nano.to_le_bytes());
-    add(bytes);
+    content.iter().for_each(|part| add(part));
     let millis = u64::try_from(time_unix_nano / 1_000_000).unwrap_or_default();
     ProfileId::from_parts(millis, hash.digest128())
 }

@@ -57,8 +57,18 @@ impl Running {
         Self::start_with(config(), StoreUrl::Folder(folder.to_owned()), &BucketOptions::default()).await
     }
 
+    /// A server whose memory for profiles is full, whatever the first one is.
+    pub(crate) async fn start_full() -> Self {
+        let bucket = StoreUrl::Memory.open(&BucketOptions::default()).unwrap();
+        Self::start_store(config(), StoreOptions { head_bytes_max: 1, ..StoreOptions::new(bucket) }).await
+    }
+
     pub(crate) async fn start_with(config: ServerConfig, url: StoreUrl, bucket: &BucketOptions) -> Self {
-        let options = StoreOptions { background: Background::Off, ..StoreOptions::new(url.open(bucket).unwrap()) };
+        Self::start_store(config, StoreOptions::new(url.open(bucket).unwrap())).await
+    }
+
+    async fn start_store(config: ServerConfig, options: StoreOptions) -> Self {
+        let options = StoreOptions { background: Background::Off, ..options };
         let store = Store::open(options).await.unwrap();
         let engine = Arc::new(Engine::new(Arc::clone(&store), QueryOptions::default()).unwrap());
         let server = Server::bind(config, Arc::clone(&store), engine).await.unwrap();
@@ -136,6 +146,27 @@ impl Running {
         self.send(&[head.as_bytes(), body].concat()).await
     }
 
+    /// The answer to a POST.
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
+        self.ask(http_client(false), reqwest::Method::POST, path, headers, body).await
+    }
+
+    /// The answer to a request by `client`.
+    pub(crate) async fn ask(
+        &self,
+        client: reqwest::Client,
+        method: reqwest::Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let request = client.request(method, format!("http://{}{path}", self.addr)).body(body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Answer { status, headers, bytes: answer.bytes().await.unwrap() }
+    }
+
     async fn send(&self, request: &[u8]) -> String {
         let exchange = async {
             let mut stream = TcpStream::connect(self.addr).await?;
@@ -147,6 +178,31 @@ impl Running {
         let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap().unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+/// The answer to a request over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) bytes: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// A client of HTTP/1.1, or of HTTP/2 without TLS, whose requests end in time.
+pub(crate) fn http_client(is_http2: bool) -> reqwest::Client {
+    let builder = reqwest::Client::builder().timeout(PATIENCE).no_proxy();
+    let builder = if is_http2 { builder.http2_prior_knowledge() } else { builder };
+    builder.build().unwrap()
 }
 
 /// The end of a server that was asked to end.

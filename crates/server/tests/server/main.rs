@@ -3,7 +3,20 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test takes for granted ends it when it is not so")]
 
 mod bad_input;
+mod connect;
+mod datadog;
+mod full;
 mod harness;
+mod legacy_ingest;
 mod lifecycle;
+mod otlp;
 mod protocol;
+mod push;
 mod queries;
+
+/// The recordings that the decoder's own tests are made of.
+#[allow(dead_code, reason = "the decoder's tests use the rest")]
+#[path = "../../../formats/tests/jfr/recording.rs"]
+mod recording;
+#[path = "../../../formats/tests/wire/mod.rs"]
+mod wire;

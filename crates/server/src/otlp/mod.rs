@@ -1,0 +1,144 @@
+//! OpenTelemetry profiles: one request of many profiles, over gRPC and over HTTP.
+//!
+//! ```text
+//! bytes ─▶ a compute thread: layout, dictionary, one profile after the other ─▶ at most DECODED_MAX wait
+//!                                                                              ▼
+//!                                     its type, labels, id ─▶ store, STORED_AT_ONCE_MAX at the same time
+//! ```
+//!
+//! A profile that cannot be taken is counted as rejected and the others are stored; the client does not send it again. Where
+//! a retry may help (a full server), the whole request ends in an error that says so, and the retry counts nothing twice:
+//! a profile's id is its own, else made of the request's bytes and its place.
+//!
+//! Values that count samples taken at a steady rate get a second sample type, of value times period, as in the CPU profiles
+//! of pprof. Nothing else is changed.
+
+mod grpc;
+mod http;
+mod sampled;
+
+use bytes::Bytes;
+use flamestore_formats::{Limits, OtlpProfile, decode_otlp, decode_otlp_json};
+use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, names};
+use flamestore_store::{PushProfile, retry_id};
+use futures::StreamExt;
+use prost::Message;
+use tokio::sync::mpsc;
+
+use crate::intake::{Intake, count_bytes};
+use crate::push::Rejections;
+
+pub(crate) use grpc::{EXPORT, ProfilesServer};
+pub(crate) use http::{PATH, export as export_over_http};
+
+/// How many decoded profiles wait to be stored.
+const DECODED_MAX: usize = 4;
+/// How many profiles of one request are stored at the same time, so that they share a write of the log.
+const STORED_AT_ONCE_MAX: usize = 16;
+/// The most characters of the message of a partial success.
+const MESSAGE_CHARS_MAX: usize = 4096;
+
+/// How a request is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// `ExportProfilesServiceResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct ExportResponse {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+/// `ExportProfilesPartialSuccess`: absent where all went well.
+#[derive(Clone, PartialEq, Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected_profiles: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+/// Stores the profiles of a request.
+///
+/// # Errors
+/// What is wrong with the request as a whole, and errors that a retry may mend.
+async fn export(intake: &Intake, tenant: &Tenant, encoding: Encoding, bytes: Bytes) -> Result<ExportResponse> {
+    count_bytes(bytes.len());
+    let request_id = retry_id(tenant, &Labels::default(), 0, &[&bytes]);
+    let (sender, receiver) = mpsc::channel(DECODED_MAX);
+    let limits = intake.limits.clone();
+    let decoded = intake.compute.run(move || decode(encoding, bytes, &limits, &sender));
+    let stored = store_all(intake, tenant, request_id, receiver);
+    let (decoded, rejections) = tokio::join!(decoded, stored);
+    decoded?;
+    let (rejected, passing, lasting) = rejections.into_parts();
+    if let Some(error) = passing {
+        return Err(error);
+    }
+    Ok(ExportResponse { partial_success: lasting.map(|error| partial_success(rejected, &error)) })
+}
+
+fn partial_success(rejected: usize, error: &Error) -> PartialSuccess {
+    let error_message = error.to_string().chars().take(MESSAGE_CHARS_MAX).collect();
+    PartialSuccess { rejected_profiles: i64::try_from(rejected).unwrap_or(i64::MAX), error_message }
+}
+
+/// Decodes the profiles and hands over each; stops when nobody takes them any more.
+fn decode(encoding: Encoding, bytes: Bytes, limits: &Limits, sender: &mpsc::Sender<Result<OtlpProfile>>) -> Result<()> {
+    let request = match encoding {
+        Encoding::Protobuf => decode_otlp(bytes, limits)?,
+        Encoding::Json => decode_otlp_json(bytes, limits)?,
+    };
+    for profile in request.profiles() {
+        if sender.blocking_send(profile).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn store_all(
+    intake: &Intake,
+    tenant: &Tenant,
+    request_id: ProfileId,
+    receiver: mpsc::Receiver<Result<OtlpProfile>>,
+) -> Rejections {
+    let profiles = futures::stream::unfold((receiver, 0), async |(mut receiver, at)| {
+        let profile = receiver.recv().await?;
+        Some(((at, profile), (receiver, at + 1)))
+    });
+    let stored =
+        profiles.map(|(at, profile)| async move { (at, store(intake, tenant, request_id, at, profile).await) });
+    let mut stored = std::pin::pin!(stored.buffered(STORED_AT_ONCE_MAX));
+    let mut rejections = Rejections::default();
+    while let Some((at, stored)) = stored.next().await {
+        rejections.add(|| format!("profile {at}"), stored);
+    }
+    rejections
+}
+
+async fn store(
+    intake: &Intake,
+    tenant: &Tenant,
+    request_id: ProfileId,
+    at: u64,
+    profile: Result<OtlpProfile>,
+) -> Result<ProfileId> {
+    let OtlpProfile { labels, mut batch, id } = profile?;
+    let family = sampled::add_period(&mut batch)?;
+    let given = labels.iter().filter(|(name, _)| !names::DERIVED.contains(name));
+    let labels = intake.labels(given.chain(family.map(|family| (names::NAME, family))))?;
+    let ty = batch.header.sample_types.first().map(|ty| batch.symbols.strings.get(ty.ty)).unwrap_or_default();
+    let place = at.to_le_bytes();
+    let content: [&[u8]; 2] = match &id {
+        // senders may give the profiles of one window the same id, whatever their types
+        Some(id) => [id.as_bytes(), ty],
+        None => [request_id.as_bytes(), &place],
+    };
+    let id = retry_id(tenant, &labels, batch.header.time_unix_nano, &content);
+    let tenant = tenant.clone();
+    intake.store(PushProfile { tenant, labels, batch, received: None, id: Some(id), time_unix_nano: None }).await
+}

@@ -1,0 +1,57 @@
+//! A server that is full for now: every door says so in the way that makes its clients come again.
+
+use flamestore_formats::encode_pprof;
+use flamestore_proto::push::v1::pusher_service_client::PusherServiceClient;
+use flamestore_proto::push::v1::{PushRequest, RawProfileSeries, RawSample};
+use flamestore_testkit::Fixture;
+use prost::Message;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::harness::{NOON, Running};
+use crate::otlp;
+
+const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=b");
+
+fn push() -> PushRequest {
+    let raw_profile = encode_pprof(&Fixture::cpu().time(NOON).profile("main;read 3")).into();
+    // what lasts comes first, and is not told before what passes
+    let wrong = RawSample { raw_profile: vec![1].into(), id: String::new() };
+    let samples = vec![wrong, RawSample { raw_profile, id: String::new() }];
+    PushRequest { series: vec![RawProfileSeries { samples, ..Default::default() }] }
+}
+
+fn datadog() -> Vec<u8> {
+    let head = "--b\r\nContent-Disposition: form-data; name=\"event\"\r\n\r\n{}\r\n\
+                --b\r\nContent-Disposition: form-data; name=\"a.pprof\"\r\n\r\n";
+    let pprof = encode_pprof(&Fixture::cpu().time(NOON).profile("main;read 3"));
+    [head.as_bytes(), &pprof, b"\r\n--b--\r\n"].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_says_when_to_come_again_in_every_protocol() {
+    let running = Running::start_full().await;
+    let proto = ("content-type", "application/proto");
+    let protobuf = ("content-type", "application/x-protobuf");
+    for (path, header, body) in [
+        ("/push.v1.PusherService/Push", proto, push().encode_to_vec()),
+        ("/ingest?name=app.cpu&from=1772366400", ("content-type", "text/plain"), b"main;read 3".to_vec()),
+        ("/ingest?name=app&format=pprof", proto, push().series[0].samples[1].raw_profile.to_vec()),
+        ("/profiling/v1/input", FORM, datadog()),
+        ("/v1development/profiles", protobuf, otlp::bytes(vec![otlp::wrong(0), otlp::cpu(0, 3)])),
+    ] {
+        let answer = running.post(path, &[header], body).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, "2"), "{path}: {answer:?}");
+    }
+    let mut client = PusherServiceClient::new(running.channel.clone());
+    let statuses = [
+        client.push(push()).await.unwrap_err(),
+        otlp::export(&running, vec![otlp::wrong(0), otlp::cpu(0, 3)]).await.unwrap_err(),
+    ];
+    for status in statuses {
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        let delay = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
+        assert!(delay.is_some(), "{status:?}");
+    }
+    running.stop().await.unwrap();
+}
