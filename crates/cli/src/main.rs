@@ -19,6 +19,7 @@ mod list;
 mod merge;
 mod output;
 mod push;
+mod scrape;
 mod select;
 mod serve;
 mod store;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
-use flamestore_model::{Error, Result};
+use flamestore_model::{Error, ErrorKind, Result};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -109,12 +109,22 @@ impl Pods {
         config.field_selector.clone_from(&self.selector.field);
         let mut events = pin!(watch(api, config).default_backoff());
         let mut listed = BTreeMap::new();
+        // whether some of the pods are left out, until a list has room for all
+        let mut is_short = false;
         while let Some(event) = events.next().await {
+            let is_whole = matches!(event, Ok(Event::InitDone));
             let taken = match event {
                 Ok(event) => self.take(event, &mut listed, provider, discovered),
                 Err(error) => Err(failed(&error)),
             };
-            discovered.report(provider, taken.err().as_ref());
+            let error = taken.err();
+            is_short = match &error {
+                Some(error) => is_short || error.kind() == ErrorKind::Exhausted,
+                None => is_short && !is_whole,
+            };
+            if error.is_some() || !is_short {
+                discovered.report(provider, error.as_ref());
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use futures::channel::mpsc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::harness::{Endpoint, ONLY_MEMORY, Scraping, heap};
+use crate::harness::{Endpoint, ONLY_MEMORY, Scraping, heap, options};
 
 /// What the API knows and was asked.
 #[derive(Default)]
@@ -240,6 +240,28 @@ async fn without_annotations_relabelling_chooses_among_all_ports() {
     // two a page
     assert!(cluster.asked.iter().any(|uri| uri.contains("continue=4")), "{:?}", cluster.asked);
     assert!(cluster.tokens.iter().all(|token| token == "Bearer let me in") && !cluster.tokens.is_empty());
+}
+
+#[tokio::test]
+async fn pods_that_are_too_many_are_left_out_and_that_stays_shown() {
+    let endpoint = Endpoint::start(target()).await;
+    let port = endpoint.addr.port().to_string();
+    let scraped = [("pyroscope.io/scrape", "true"), ("pyroscope.io/port", port.as_str())];
+    let api = Api::default();
+    ["a", "b", "c"].iter().for_each(|name| api.apply(pod(name, endpoint.addr, &scraped)));
+    let server = Endpoint::start(api.router()).await;
+    let options = flamestore_scrape::ScrapeOptions { targets_max: 2, ..options() };
+    let scraping = Scraping::start_with(&config(server.addr, "", ""), options);
+    let is_short = |page: &Value| page["discovery"][0]["lastError"].to_string().contains("targets_max");
+    scraping.page_with(|page| pods(page) == ["a", "b"] && is_short(page)).await;
+    while api.0.lock().watch.is_none() {
+        tokio::task::yield_now().await;
+    }
+    api.delete("a");
+    scraping.page_with(|page| pods(page) == ["b"]).await;
+    assert!(is_short(&scraping.page()));
+    api.forget();
+    scraping.page_with(|page| pods(page) == ["b", "c"] && !is_short(page)).await;
 }
 
 #[tokio::test]
