@@ -1,8 +1,8 @@
 //! Does merging segments stay within the memory it is given, how fast is it, and how small does it make them?
 //!
 //! A first process pushes a fleet and flushes every five minutes of profiles (or every `FLAMESTORE_BENCH_FLUSH_SCRAPES` profiles
-//! of a service) into a folder. A second one, which never saw the data, merges all of it as one merge and says how much memory
-//! it took as a whole.
+//! of a service) into a folder. A second one, which never saw the data, merges all of it as `flamestore store compact` does, and
+//! says how much memory it took as a whole.
 
 use std::process::Command;
 use std::time::Instant;
@@ -74,8 +74,6 @@ async fn compact(folder: &str) -> Outcome<()> {
     let before = ls(&bucket).await?.manifest;
     let mut options = CompactorOptions::new(bucket.clone());
     options.memory_bytes_max = MEMORY_BYTES_MAX;
-    options.compaction.inputs_max = usize::MAX;
-    options.compaction.input_bytes_max = u64::MAX;
     let compactor = Compactor::new(options)?;
     let (started, cpu) = (Instant::now(), process_cpu());
     let done = compactor.compact(Scope::All, &|_, _| {}).await?;

@@ -119,6 +119,9 @@ impl fmt::Debug for CompactorOptions {
     }
 }
 
+/// So many bytes of its limit a merge has for a service of an input; it keeps an eighth of that.
+const BYTES_OF_LIMIT_PER_SERVICE: usize = 16 << 10;
+
 /// Which merges are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -154,6 +157,8 @@ impl Compactor {
         // what a merge cannot make at one time is not aimed at
         let piece_bytes_max = options.limits().merge.piece_bytes_max as u64;
         options.compaction.segment_bytes_target = options.compaction.segment_bytes_target.min(piece_bytes_max);
+        let services_max = options.memory_bytes_max / options.jobs_max / BYTES_OF_LIMIT_PER_SERVICE;
+        options.compaction.input_services_max = options.compaction.input_services_max.min(services_max);
         let (bucket, stop) = (options.bucket.clone(), CancellationToken::new());
         let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
         let rewriter = Rewriter {

@@ -18,7 +18,7 @@
 //!
 //! Holds always: the inputs of a plan are of one tenant and one day; no segment is in two plans, nor in one while it is
 //! being merged or known to be damaged; a plan has at least two inputs, at most `inputs_max`, and more than two only if
-//! they fit in `input_bytes_max`. Every plan takes at least one segment to a higher level and none to a lower one, so
+//! they fit in `input_bytes_max` and `input_services_max`. Every plan takes at least one segment to a higher level and none to a lower one, so
 //! planning ends.
 //!
 //! A row is written once by its flush, and then by rule 3 once, or a little more (a row joins later ones of its hour at
@@ -54,6 +54,9 @@ pub struct CompactionPolicy {
     pub inputs_max: usize,
     /// Most bytes of the segments of one merge.
     pub input_bytes_max: u64,
+    /// Most services of the segments of one merge, each counted once a segment: a merge keeps 2 KiB or so of each. A
+    /// compactor goes by its memory where that has room for fewer.
+    pub input_services_max: usize,
     /// Decoded bytes of a segment that is large enough; half of it has room for others.
     pub segment_bytes_target: u64,
     /// How many times as large as all the others the largest segment of a merge may be.
@@ -66,8 +69,9 @@ impl Default for CompactionPolicy {
             fresh_inputs: 16,
             hour_grace: Duration::from_secs(360),
             day_grace: Duration::from_secs(1800),
-            inputs_max: 64,
+            inputs_max: 512,
             input_bytes_max: 4 << 30,
+            input_services_max: 1 << 15,
             segment_bytes_target: 192 << 20,
             rewrite_ratio: 4,
         }
@@ -215,15 +219,18 @@ fn worthwhile<'a>(mut entries: Vec<&'a Arc<SegmentEntry>>, policy: &CompactionPo
 fn split<'a>(mut entries: Vec<&'a Arc<SegmentEntry>>, policy: &CompactionPolicy) -> Vec<Vec<&'a Arc<SegmentEntry>>> {
     entries.sort_by(|a, b| (a.services.first(), a.time_min, a.id).cmp(&(b.services.first(), b.time_min, b.id)));
     let mut parts: Vec<Vec<&Arc<SegmentEntry>>> = Vec::new();
-    let mut bytes = 0_u64;
+    let (mut bytes, mut services) = (0_u64, 0);
     for entry in entries {
         bytes += entry.bytes();
-        match parts.last_mut() {
-            Some(part) if part.len() < 2 || part.len() < policy.inputs_max && bytes <= policy.input_bytes_max => {
-                part.push(entry);
-            }
-            _ => {
-                bytes = entry.bytes();
+        services += entry.services.len();
+        let fits = |part: &Vec<_>| {
+            let has_room = bytes <= policy.input_bytes_max && services <= policy.input_services_max;
+            part.len() < 2 || part.len() < policy.inputs_max && has_room
+        };
+        match parts.last_mut().filter(|part| fits(part)) {
+            Some(part) => part.push(entry),
+            None => {
+                (bytes, services) = (entry.bytes(), entry.services.len());
                 parts.push(vec![entry]);
             }
         }

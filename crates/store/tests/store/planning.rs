@@ -27,7 +27,7 @@ fn entry(number: u128, tenant: &str, level: u32, times: (i64, i64), rows: u64) -
         time_min: times.0,
         time_max: times.1,
         profile_types: vec![],
-        services: vec![],
+        services: (0..=number % 3).map(|service| format!("s{service}")).collect(),
         tables: vec![table],
         sample_rows: rows,
         profile_rows: rows / 100,
@@ -79,6 +79,8 @@ fn check_plans(manifest: &Manifest, busy: &Busy, policy: &CompactionPolicy, plan
         let entries = &plan.inputs;
         assert!(entries.len() >= 2 && entries.len() <= policy.inputs_max);
         assert!(entries.len() == 2 || plan.bytes() <= policy.input_bytes_max);
+        let services: usize = entries.iter().map(|entry| entry.services.len()).sum();
+        assert!(entries.len() == 2 || services <= policy.input_services_max);
         for entry in entries {
             assert!(seen.insert(entry.id), "a segment is in two plans");
             assert!(!busy.running.contains(&entry.id) && !busy.damaged.contains(&entry.id));
@@ -99,8 +101,14 @@ proptest! {
         busy in prop::collection::vec((0_u128..60, any::<bool>()), 0..6),
         hours in 0_i64..80,
         inputs_max in 2_usize..20,
+        input_services_max in prop::sample::select(vec![0_usize, 12, 1000]),
     ) {
-        let policy = CompactionPolicy { inputs_max, input_bytes_max: 100_000_000, ..CompactionPolicy::default() };
+        let policy = CompactionPolicy {
+            inputs_max,
+            input_bytes_max: 100_000_000,
+            input_services_max,
+            ..CompactionPolicy::default()
+        };
         let mut left_alone = Busy::default();
         for (number, is_running) in busy {
             let ids = if is_running { &mut left_alone.running } else { &mut left_alone.damaged };
@@ -121,7 +129,7 @@ proptest! {
             }
         }
         // nothing keeps two fresh segments of one day apart once it is over, but what is busy
-        if left_alone.running.is_empty() && left_alone.damaged.is_empty() && inputs_max > 8 {
+        if left_alone.running.is_empty() && left_alone.damaged.is_empty() && inputs_max > 8 && input_services_max > 20 {
             for of_day in state.segments.chunk_by(|a, b| (&a.tenant, a.day) == (&b.tenant, b.day)) {
                 let over = of_day[0].time_max.div_euclid(24 * HOUR) * 24 * HOUR + 25 * HOUR <= now;
                 let fresh = of_day.iter().filter(|entry| entry.level == 0).count();
