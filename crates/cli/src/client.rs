@@ -1,6 +1,6 @@
 //! The connection of the client commands: address, tenant, deadline, and errors told in words.
 
-use std::error::Error as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +9,7 @@ use flamestore_proto::v1::ingest_service_client::IngestServiceClient;
 use flamestore_proto::v1::query_service_client::QueryServiceClient;
 use flamestore_proto::v1::{QueryReport, Selection};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
 use crate::failure::{Failure, Outcome};
@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct Remote {
-    /// The server's address.
+    /// The server's address; https:// where it has a certificate.
     #[arg(long, env = "FLAMESTORE_SERVER", default_value = "http://127.0.0.1:4040", value_name = "URL")]
     pub(crate) server: String,
     /// The tenant whose profiles are meant; the server's default tenant when absent.
@@ -33,6 +33,15 @@ pub(crate) struct Remote {
     /// How long to wait for an answer.
     #[arg(long, env = "FLAMESTORE_TIMEOUT", default_value = "2m", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
+    /// PEM certificates that the server's is signed with, beside those that the system trusts.
+    #[arg(long, env = "FLAMESTORE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// A PEM certificate to show to the server, with --key-file.
+    #[arg(long, env = "FLAMESTORE_CERT_FILE", value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The key of the certificate.
+    #[arg(long, env = "FLAMESTORE_KEY_FILE", value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
 }
 
 /// A connected client.
@@ -45,18 +54,22 @@ pub(crate) struct Client {
 }
 
 impl Remote {
+    /// A server without TLS, for its default tenant.
+    pub(crate) fn plain(server: String, timeout: Duration) -> Self {
+        Self { server, tenant: None, timeout, ca_file: None, cert_file: None, key_file: None }
+    }
+
     /// The server's address with its scheme.
     ///
     /// # Errors
-    /// When the scheme is another than `http`.
+    /// When the scheme is another than `http` and `https`.
     pub(crate) fn address(&self) -> Outcome<String> {
         let address = match self.server.contains("://") {
             true => self.server.clone(),
             false => format!("http://{}", self.server),
         };
-        if !address.starts_with("http://") {
-            return Err(Failure::new(format!("--server {}: only http:// addresses are supported", self.server))
-                .hint("put a proxy that speaks TLS in between"));
+        if !address.starts_with("http://") && !address.starts_with("https://") {
+            return Err(Failure::new(format!("--server {}: not an http:// or https:// address", self.server)));
         }
         Ok(address)
     }
@@ -72,10 +85,48 @@ impl Remote {
             .user_agent(concat!("flamestore/", env!("CARGO_PKG_VERSION")))
             .map_err(|e| Failure::new(e.to_string()))?
             .connect_timeout(CONNECT_TIMEOUT);
+        let endpoint = match address.starts_with("https://") {
+            true => endpoint.tls_config(self.tls()?).map_err(|e| Failure::new(format!("TLS: {}", cause(&e))))?,
+            false => endpoint,
+        };
         let channel = endpoint.connect().await.map_err(|e| unreachable(&address, &e))?;
         let tenant = self.tenant.as_ref().and_then(|tenant| MetadataValue::try_from(tenant.as_str()).ok());
         Ok(Client { channel, address, tenant, timeout: self.timeout })
     }
+
+    /// A client of plain HTTP that trusts, and shows, the same certificates.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used.
+    pub(crate) fn http(&self) -> Outcome<reqwest::Client> {
+        let mut builder = reqwest::Client::builder().timeout(self.timeout).no_proxy().use_rustls_tls();
+        let unusable = |path: &Path, e: reqwest::Error| Failure::new(format!("{}: {e}", path.display()));
+        if let Some(path) = &self.ca_file {
+            for root in reqwest::Certificate::from_pem_bundle(&read(path)?).map_err(|e| unusable(path, e))? {
+                builder = builder.add_root_certificate(root);
+            }
+        }
+        if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
+            let pem = [read(cert)?, read(key)?].concat();
+            builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(|e| unusable(cert, e))?);
+        }
+        builder.build().map_err(|e| Failure::new(format!("cannot start an HTTP client: {e}")))
+    }
+
+    fn tls(&self) -> Outcome<ClientTlsConfig> {
+        let mut tls = ClientTlsConfig::new().with_native_roots();
+        if let Some(path) = &self.ca_file {
+            tls = tls.ca_certificate(Certificate::from_pem(read(path)?));
+        }
+        if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
+            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        }
+        Ok(tls)
+    }
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Failure::io(path.display().to_string(), &e))
 }
 
 impl Client {
@@ -150,12 +201,15 @@ fn tenant(name: &str) -> flamestore_model::Result<Tenant> {
 }
 
 fn unreachable(address: &str, error: &tonic::transport::Error) -> Failure {
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        reason = cause.to_string();
-        source = cause.source();
-    }
-    Failure::new(format!("cannot reach {address}: {reason}"))
+    Failure::new(format!("cannot reach {address}: {}", cause(error)))
         .hint(format!("is `flamestore serve` running on {address}?"))
+}
+
+/// What was at the bottom of it.
+fn cause(error: &tonic::transport::Error) -> String {
+    let mut source: &dyn std::error::Error = error;
+    while let Some(cause) = source.source() {
+        source = cause;
+    }
+    source.to_string()
 }

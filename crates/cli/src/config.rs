@@ -30,7 +30,7 @@ use std::time::Duration;
 use clap::Args;
 use flamestore_query::QueryOptions;
 use flamestore_scrape::ScrapeConfig;
-use flamestore_server::{Role, ServerConfig};
+use flamestore_server::{Role, ServerConfig, TlsFiles};
 use flamestore_store::{
     Access, Bucket, BucketOptions, CompactorOptions, Durability, OsFiles, StoreOptions, StoreUrl, WalOptions,
 };
@@ -72,6 +72,24 @@ pub(crate) struct LimitArgs {
     /// What this process does: any of ingest, query and compact [default: all].
     #[arg(long, env = "FLAMESTORE_ROLES", value_name = "ROLE,…", value_delimiter = ',')]
     roles: Vec<Role>,
+    /// A PEM certificate: the port speaks TLS then. It is read again when the file changes.
+    #[arg(
+        long,
+        env = "FLAMESTORE_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "tls_key_file",
+        help_heading = "TLS"
+    )]
+    tls_cert_file: Option<PathBuf>,
+    /// The key of the certificate.
+    #[arg(
+        long,
+        env = "FLAMESTORE_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file",
+        help_heading = "TLS"
+    )]
+    tls_key_file: Option<PathBuf>,
     /// Memory for merging segments [default: 512MiB].
     #[arg(long, env = "FLAMESTORE_COMPACTION_MEMORY_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
     compaction_memory_bytes_max: Option<ByteSize>,
@@ -274,6 +292,10 @@ impl Settings {
         compaction.memory_bytes_max = limits.compaction_memory_bytes_max.or(compaction.memory_bytes_max);
         head.refresh_interval = limits.refresh_interval.map(Lasting).or(head.refresh_interval);
         server.listen = listen.unwrap_or(server.listen);
+        if let (Some(cert_file), Some(key_file)) = (&limits.tls_cert_file, &limits.tls_key_file) {
+            let client_ca_file = server.tls.take().and_then(|tls| tls.client_ca_file);
+            server.tls = Some(TlsFiles { cert_file: cert_file.clone(), key_file: key_file.clone(), client_ca_file });
+        }
         server.request_bytes_max = limits.request_bytes_max.map_or(server.request_bytes_max, |bytes| bytes.0);
         server.deadline_max = limits.deadline_max.or(server.deadline_max);
         query.memory_bytes_max = limits.query_memory_bytes_max.map_or(query.memory_bytes_max, |bytes| bytes.0);

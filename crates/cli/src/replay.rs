@@ -46,11 +46,7 @@ struct Captured {
 impl Replay {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let client = reqwest::Client::builder()
-            .timeout(self.remote.timeout)
-            .no_proxy()
-            .build()
-            .map_err(|e| Failure::new(format!("cannot start an HTTP client: {e}")))?;
+        let client = self.remote.http()?;
         let mut refused = 0;
         for file in &self.files {
             if !self.replay(&client, file).await? {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use flamestore_model::ErrorKind;
 use flamestore_query::Engine;
 use flamestore_server::{Role, Server};
 use flamestore_store::{Compactor, Store, StoreUrl};
@@ -42,7 +43,7 @@ impl Serve {
         let settings = Settings::read(config, self.store.as_ref(), self.listen, &self.bucket, &self.limits)?;
         let stop = StopSignal::new()?;
         let Bound { server, tending, scraping } = bind(&settings).await?;
-        output::print(&ready_line(server.local_addr(), &settings.store))?;
+        output::print(&ready_line(&settings, server.local_addr()))?;
         // nothing may be scraped into a store that is being shut down
         let leave = async {
             stop.received().await;
@@ -108,9 +109,11 @@ pub(crate) async fn bind(settings: &Settings) -> Outcome<Bound> {
     let compactor = tends.then(|| settings.compactor_options(store.options().bucket.clone())).transpose()?;
     let compactor = compactor.map(Compactor::new).transpose()?;
     let bound = Server::bind(settings.server.clone(), Arc::clone(&store), engine).await;
-    let server = bound.map_err(|error| {
-        let hint = "is another server running there? `--listen 127.0.0.1:0` takes a free port";
-        Failure::from(error).hint(hint)
+    let server = bound.map_err(|error| match error.kind() {
+        ErrorKind::Unavailable => {
+            Failure::from(error).hint("is another server running there? `--listen 127.0.0.1:0` takes a free port")
+        }
+        _ => Failure::from(error),
     })?;
     let scraping = start_scraping(settings, &store)?;
     let page = scraping.as_ref().map(Scraping::page);
@@ -135,8 +138,9 @@ fn start_scraping(settings: &Settings, store: &Arc<Store>) -> Outcome<Option<Scr
 }
 
 /// What tells people and scripts that a server is ready, and where.
-pub(crate) fn ready_line(address: SocketAddr, store: &StoreUrl) -> String {
-    format!("flamestore is listening on http://{address}, store {store}\n")
+pub(crate) fn ready_line(settings: &Settings, address: SocketAddr) -> String {
+    let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
+    format!("flamestore is listening on {scheme}://{address}, store {}\n", settings.store)
 }
 
 /// Ctrl-C and SIGTERM, heard from its making on.

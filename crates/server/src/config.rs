@@ -8,6 +8,8 @@ use flamestore_formats::Limits;
 use flamestore_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::tls::TlsFiles;
+
 /// Something a process does for a store. Several processes can share the work on one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,6 +50,9 @@ pub struct ServerConfig {
     pub roles: Vec<Role>,
     /// The address and the port of all protocols; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The certificate of the port; without one, it speaks plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
     /// Bytes of one request message, as sent and after `grpc-encoding`. Over it: `RESOURCE_EXHAUSTED`.
     pub request_bytes_max: usize,
     /// Bytes of one answer message before `grpc-encoding`. Over it: `RESOURCE_EXHAUSTED`.
@@ -82,6 +87,7 @@ impl Default for ServerConfig {
         Self {
             roles: Role::ALL.to_vec(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4040)),
+            tls: None,
             request_bytes_max: 64 << 20,
             answer_bytes_max: 1 << 30,
             requests_max: 256,

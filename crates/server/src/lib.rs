@@ -1,7 +1,7 @@
 //! The server: gRPC, gRPC-Web, Connect and plain HTTP on one port.
 //!
 //! ```text
-//! listener ─▶ HTTP/1.1, h2c ─▶ guard: span, place, deadline, metrics ─▶ Connect becomes gRPC ─▶ router
+//! listener ─▶ HTTP/1.1, HTTP/2, over TLS or not ─▶ guard: span, place, deadline, metrics ─▶ Connect becomes gRPC ─▶ router
 //!    IngestService   profiles decoded one by one, stored or named as rejected
 //!    PusherService   the same for Pyroscope's clients
 //!    otlp            OpenTelemetry's profiles, over gRPC and HTTP
@@ -33,7 +33,9 @@ mod router;
 mod server;
 mod status;
 mod telemetry;
+mod tls;
 mod translate;
 
 pub use config::{ProfileLimits, Role, ServerConfig};
 pub use server::Server;
+pub use tls::TlsFiles;

@@ -1,4 +1,5 @@
-//! The listener: accepts connections, speaks HTTP/1.1 and HTTP/2 without TLS on each, and closes them in two steps.
+//! The listener: accepts connections, speaks HTTP/1.1 and HTTP/2 on each, over TLS if it has a certificate, and closes them in
+//! two steps.
 //!
 //! Bounds: `connections_max` open connections; 30 s for the head of an HTTP/1 request; a peer that does not answer an
 //! HTTP/2 ping for 20 s is gone, and its requests are dropped.
@@ -10,10 +11,13 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::tls::Tls;
 
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
@@ -26,6 +30,8 @@ pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) router: Router,
     pub(crate) connections_max: usize,
+    /// The certificate; without one, connections are not encrypted.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
@@ -41,7 +47,8 @@ impl Listener {
                 Some(_) = connections.join_next() => continue,
             };
             if let Some((stream, place)) = accepted {
-                connections.spawn(serve_connection(stream, place, self.router.clone(), stop.clone()));
+                let (router, tls) = (self.router.clone(), self.tls.clone());
+                connections.spawn(serve_stream(stream, place, tls, router, stop.clone()));
             }
         }
     }
@@ -60,9 +67,29 @@ async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStr
     }
 }
 
-async fn serve_connection(stream: TcpStream, _place: OwnedSemaphorePermit, router: Router, stop: CancellationToken) {
+async fn serve_stream(
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    stop: CancellationToken,
+) {
     // answers are small and awaited: do not hold their last packet back
     let _ = stream.set_nodelay(true);
+    match tls {
+        None => serve_connection(stream, router, stop).await,
+        Some(tls) => {
+            if let Some(stream) = tls.accept(stream).await {
+                serve_connection(stream, router, stop).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection<S>(stream: S, router: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);

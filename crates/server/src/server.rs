@@ -26,6 +26,7 @@ use tonic_health::server::HealthReporter;
 use crate::ServerConfig;
 use crate::listener::{Listener, drain};
 use crate::router::{Parts, router};
+use crate::tls::Tls;
 
 /// A server that holds its port and answers once [`Server::serve`] runs.
 #[must_use = "a server answers only while it is served"]
@@ -34,6 +35,7 @@ pub struct Server {
     store: Arc<Store>,
     local_addr: SocketAddr,
     socket: TcpListener,
+    tls: Option<Arc<Tls>>,
     router: Router,
     health: HealthReporter,
     leaving: CancellationToken,
@@ -50,10 +52,12 @@ impl Server {
     /// Takes the port of `config` for an open `store` and the `engine` over it.
     ///
     /// # Errors
-    /// `Invalid` for a setting that makes no sense, `Unavailable` when the port cannot be had.
+    /// `Invalid` for a setting that makes no sense or a certificate that cannot be used, `Unavailable` when the port cannot
+    /// be had.
     pub async fn bind(config: ServerConfig, store: Arc<Store>, engine: Arc<Engine>) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
+        let tls = config.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
         let taken =
             |e: std::io::Error| Error::unavailable("the server cannot listen").with("listen", config.listen).because(e);
         let socket = TcpListener::bind(config.listen).await.map_err(taken)?;
@@ -67,7 +71,7 @@ impl Server {
             leaving: leaving.clone(),
             abort: abort.clone(),
         })?;
-        Ok(Self { config, store, local_addr, socket, router, health, leaving, abort })
+        Ok(Self { config, store, local_addr, socket, tls, router, health, leaving, abort })
     }
 
     /// The same server with a page of JSON at `path`, which is none of the API's. Like `/ready`, it takes no place among
@@ -91,10 +95,10 @@ impl Server {
     /// Those of the last flush: what was acknowledged may then be lost.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         self.set_health(ServingStatus::Serving).await;
-        tracing::info!(listen = %self.local_addr, "serving");
+        tracing::info!(listen = %self.local_addr, tls = self.tls.is_some(), "serving");
         let stop = CancellationToken::new();
-        let listener =
-            Listener { socket: self.socket, router: self.router, connections_max: self.config.connections_max };
+        let (connections_max, tls) = (self.config.connections_max, self.tls.clone());
+        let listener = Listener { socket: self.socket, router: self.router, connections_max, tls };
         let leave = async {
             shutdown.await;
             tracing::info!("shutting down");
@@ -104,7 +108,12 @@ impl Server {
             stop.cancel();
         };
         let upkeep = upkeep(&stop);
-        let (connections, (), ()) = tokio::join!(listener.serve(stop.clone()), leave, upkeep);
+        let certificate = async {
+            if let Some(tls) = &self.tls {
+                tls.keep_fresh(&stop).await;
+            }
+        };
+        let (connections, (), (), ()) = tokio::join!(listener.serve(stop.clone()), leave, upkeep, certificate);
         let ended = drain(connections, self.config.shutdown_drain, &self.abort).await;
         if ended > 0 {
             tracing::warn!(connections = ended, "requests did not end in time and were cancelled");

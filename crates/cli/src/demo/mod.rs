@@ -57,7 +57,7 @@ impl Demo {
         let stop = StopSignal::new()?;
         let Bound { server, tending, .. } = bind(&settings).await?;
         let address = server.local_addr();
-        output::print(&ready_line(address, &self.store))?;
+        output::print(&ready_line(&settings, address))?;
         output::print(&intro(address))?;
 
         let (leave, left) = oneshot::channel::<()>();
@@ -77,7 +77,7 @@ impl Demo {
 
 /// Profiles, pushes and reads until told to stop.
 async fn play(address: SocketAddr, stop: StopSignal) -> Outcome {
-    let remote = Remote { server: format!("http://{address}"), tenant: None, timeout: Duration::from_secs(30) };
+    let remote = Remote::plain(format!("http://{address}"), Duration::from_secs(30));
     let client = remote.connect().await?;
     let (stop_profiler, profiler_stopped) = mpsc::channel::<()>();
     let (windows, mut queue) = tokio::sync::mpsc::channel(WINDOWS_QUEUED);
