@@ -367,6 +367,7 @@ impl Settings {
         options.flush_interval = head.flush_interval.map_or(options.flush_interval, |lasting| lasting.0);
         options.retry_window = head.retry_window.map_or(options.retry_window, |lasting| lasting.0);
         options.refresh_interval = head.refresh_interval.map_or(options.refresh_interval, |lasting| lasting.0);
+        options.series_max = self.server.series_max()?;
         if !self.server.has_role(Role::Ingest) {
             options.access = Access::ReadOnly;
         }

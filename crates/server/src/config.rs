@@ -1,11 +1,14 @@
 //! What a server is told: where to listen and what bounds it.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
 use flamestore_formats::Limits;
-use flamestore_model::{Error, Result};
+use flamestore_model::{Error, Result, Tenant};
+use flamestore_store::SeriesMax;
 use serde::{Deserialize, Serialize};
 
 use crate::tls::TlsFiles;
@@ -65,6 +68,15 @@ pub struct ServerConfig {
     pub compute_threads_max: usize,
     /// Profiles of one push request, or of one whole push stream. Over it: `RESOURCE_EXHAUSTED`.
     pub push_profiles_max: usize,
+    /// Bytes of profiles that a tenant may send in a second; none stands for no limit. Over it: `RESOURCE_EXHAUSTED`, with the
+    /// time to come again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<NonZeroU32>,
+    /// Bytes that a tenant which rested may send at once; as many as take a second or as one request may have unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst_bytes: Option<NonZeroU32>,
+    /// Series of a tenant in memory; a profile of one more is refused until they are written as a segment.
+    pub series_max: usize,
     /// Labels of one pushed profile's series.
     pub series_labels_max: usize,
     /// Bytes of the name or the value of one of them.
@@ -80,6 +92,34 @@ pub struct ServerConfig {
     pub shutdown_drain: Duration,
     /// What one pushed profile may hold.
     pub profile: ProfileLimits,
+    /// Tenants that have limits of their own, by name.
+    pub tenants: BTreeMap<String, TenantLimits>,
+}
+
+/// The limits of one tenant; those of the server where nothing is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantLimits {
+    /// As in [`ServerConfig`]; not above the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_bytes_max: Option<usize>,
+    /// As in [`ServerConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<NonZeroU32>,
+    /// As in [`ServerConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst_bytes: Option<NonZeroU32>,
+    /// As in [`ServerConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series_max: Option<usize>,
+    /// As in [`ServerConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series_labels_max: Option<usize>,
+    /// As in [`ServerConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_bytes_max: Option<usize>,
+    /// What one pushed profile may hold.
+    pub profile: OwnProfileLimits,
 }
 
 impl Default for ServerConfig {
@@ -94,12 +134,16 @@ impl Default for ServerConfig {
             connections_max: 4096,
             compute_threads_max: 0,
             push_profiles_max: 100_000,
+            bytes_per_second: None,
+            burst_bytes: None,
+            series_max: SeriesMax::default().default,
             series_labels_max: 128,
             label_bytes_max: 4096,
             deadline_max: None,
             shutdown_grace: Duration::ZERO,
             shutdown_drain: Duration::from_secs(15),
             profile: ProfileLimits::default(),
+            tenants: BTreeMap::new(),
         }
     }
 }
@@ -108,7 +152,7 @@ impl ServerConfig {
     /// Checks what the types do not say.
     ///
     /// # Errors
-    /// `Invalid`, naming a setting that must not be 0 or empty.
+    /// `Invalid`, naming a setting that must not be 0 or empty, or a tenant whose name is none.
     pub fn check(&self) -> Result<()> {
         let positive = [
             ("request_bytes_max", self.request_bytes_max),
@@ -120,6 +164,9 @@ impl ServerConfig {
         if self.roles.is_empty() {
             return Err(Error::invalid("roles: a server needs at least one of ingest, query and compact"));
         }
+        for name in self.tenants.keys() {
+            Tenant::new(name)?;
+        }
         match positive.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(Error::invalid(format!("{name} must be at least 1"))),
             None => Ok(()),
@@ -129,6 +176,16 @@ impl ServerConfig {
     /// Whether the process has this role.
     pub fn has_role(&self, role: Role) -> bool {
         self.roles.contains(&role)
+    }
+
+    /// How many series tenants may have in memory.
+    ///
+    /// # Errors
+    /// `Invalid` when a tenant's name is none.
+    pub fn series_max(&self) -> Result<SeriesMax> {
+        let own = self.tenants.iter().filter_map(|(name, own)| Some((name, own.series_max?)));
+        let by_tenant = own.map(|(name, max)| Ok((Tenant::new(name)?, max))).collect::<Result<_>>()?;
+        Ok(SeriesMax { default: self.series_max, by_tenant })
     }
 
     /// `compute_threads_max`, with 0 resolved.
@@ -153,6 +210,20 @@ macro_rules! profile_limits {
             fn default() -> Self {
                 let limits = Limits::default();
                 Self { $($name: limits.$name,)* }
+            }
+        }
+
+        /// What one pushed profile of one tenant may hold; as much as of others where nothing is given.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct OwnProfileLimits {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<usize>,)*
+        }
+
+        impl OwnProfileLimits {
+            /// These, and those of `common` where there are none.
+            pub(crate) fn over(&self, common: &ProfileLimits) -> ProfileLimits {
+                ProfileLimits { $($name: self.$name.unwrap_or(common.$name),)* }
             }
         }
 
@@ -252,7 +323,17 @@ mod tests {
         assert!(parse("port = 1").unwrap_err().contains("unknown field `port`"));
         assert!(parse("[profile]\nx = 1").unwrap_err().contains("unknown field `x`"));
         assert!(parse("shutdown_drain = \"soon\"").unwrap_err().contains("\"soon\" is not a duration"));
+        assert!(parse("[tenants.a]\nrequests_max = 1").unwrap_err().contains("unknown field `requests_max`"));
         let config = ServerConfig { requests_max: 0, ..ServerConfig::default() };
         assert_eq!(config.check().unwrap_err().to_string(), "requests_max must be at least 1");
+        assert!(parse("[tenants.\"a/b\"]").unwrap().check().is_err());
+    }
+
+    #[test]
+    fn a_tenant_may_have_its_own_number_of_series() {
+        let config = parse("series_max = 7\n[tenants.a]\nseries_max = 8\n[tenants.b]\nlabel_bytes_max = 1\n").unwrap();
+        let series_max = config.series_max().unwrap();
+        let of = |name: &str| series_max.of(&Tenant::new(name).unwrap());
+        assert_eq!((of("a"), of("b"), of("c")), (8, 7, 7));
     }
 }

@@ -10,7 +10,7 @@ use flamestore_store::{ProfileFormat, PushProfile};
 use futures::TryStreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::intake::{Intake, count_bytes, count_outcome};
+use crate::intake::{Intake, count_outcome};
 use crate::status::{code_of, status_of, tenant_of};
 use crate::translate;
 
@@ -69,7 +69,7 @@ impl Ingest {
     }
 
     async fn push_one(&self, tenant: &Tenant, raw: v1::RawProfile) -> Result<ProfileId> {
-        count_bytes(raw.profile.len());
+        self.0.take_bytes(tenant, raw.profile.len())?;
         let labels = self.0.labels(raw.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())))?;
         let id = translate::profile_id(&raw.profile_id)?;
         let format = translate::enumeration("profile format", raw.format)?;
@@ -83,16 +83,18 @@ impl Ingest {
     async fn push(&self, request: Request<v1::PushRequest>) -> Result<v1::PushResponse> {
         let tenant = tenant_of(request.metadata())?;
         let mut outcome = Outcome::default();
-        self.push_all(&tenant, request.into_inner().profiles, &mut outcome).await?;
+        let ingest = Self(self.0.of(&tenant));
+        ingest.push_all(&tenant, request.into_inner().profiles, &mut outcome).await?;
         outcome.finish()
     }
 
     async fn push_stream(&self, request: Request<Streaming<v1::PushRequest>>) -> Result<v1::PushResponse, Status> {
         let tenant = tenant_of(request.metadata()).map_err(|error| status_of(&error))?;
+        let ingest = Self(self.0.of(&tenant));
         let mut requests = request.into_inner();
         let mut outcome = Outcome::default();
         while let Some(request) = requests.try_next().await? {
-            let pushed = self.push_all(&tenant, request.profiles, &mut outcome).await;
+            let pushed = ingest.push_all(&tenant, request.profiles, &mut outcome).await;
             pushed.map_err(|error| status_of(&error))?;
         }
         outcome.finish().map_err(|error| status_of(&error))

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flamestore_formats::Limits;
-use flamestore_model::{Error, Labels, ProfileBatch, ProfileId, Result};
+use flamestore_model::{Error, Labels, ProfileBatch, ProfileId, Result, Tenant};
 use flamestore_store::{ProfileFormat, PushProfile, Store};
 
 use crate::ServerConfig;
 use crate::compute::Compute;
 use crate::telemetry::{PUSH_BYTES_TOTAL, PUSH_PROFILES_TOTAL};
+use crate::tenants::{Allowed, Tenants};
 
 /// Takes profiles into one store.
 #[derive(Clone, Debug)]
@@ -17,10 +18,31 @@ pub(crate) struct Intake {
     pub(crate) store: Arc<Store>,
     pub(crate) compute: Compute,
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) tenants: Arc<Tenants>,
+    /// What the tenant may send; what tenants without limits of their own may, until [`Intake::of`].
+    pub(crate) allowed: Arc<Allowed>,
 }
 
 impl Intake {
+    /// The intake for a request of `tenant`.
+    pub(crate) fn of(&self, tenant: &Tenant) -> Self {
+        Self { allowed: self.tenants.of(tenant), ..self.clone() }
+    }
+
+    /// Counts `bytes` that `tenant` sent, and takes them off what it may send.
+    ///
+    /// # Errors
+    /// `Exhausted` when it sends too much.
+    pub(crate) fn take_bytes(&self, tenant: &Tenant, bytes: usize) -> Result<()> {
+        metrics::counter!(PUSH_BYTES_TOTAL).increment(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.allowed.take(tenant, bytes)
+    }
+
+    /// What one profile may hold.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.allowed.profile)
+    }
+
     /// The labels of a pushed profile.
     ///
     /// # Errors
@@ -29,8 +51,8 @@ impl Intake {
         let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
         let longest = pairs.iter().map(|(name, value)| name.len().max(value.len())).max().unwrap_or_default();
         let limits = [
-            ("series_labels_max", self.config.series_labels_max, pairs.len()),
-            ("label_bytes_max", self.config.label_bytes_max, longest),
+            ("series_labels_max", self.allowed.series_labels_max, pairs.len()),
+            ("label_bytes_max", self.allowed.label_bytes_max, longest),
         ];
         if let Some((name, limit, found)) = limits.into_iter().find(|(_, limit, found)| found > limit) {
             let error = Error::exhausted(format!("the labels of the profile are over the limit {name}"));
@@ -57,7 +79,7 @@ impl Intake {
     /// # Errors
     /// Those of the format's decoder.
     pub(crate) async fn decode(&self, format: ProfileFormat, bytes: Bytes) -> Result<ProfileBatch> {
-        let limits = Arc::clone(&self.limits);
+        let limits = self.limits();
         self.compute.run_on(bytes.len(), move || format.decode(bytes, &limits)).await
     }
 
@@ -73,11 +95,6 @@ impl Intake {
     pub(crate) fn now_unix_nano(&self) -> i64 {
         self.store.options().clock.now_unix_nano()
     }
-}
-
-/// Counts the bytes of a profile as sent.
-pub(crate) fn count_bytes(bytes: usize) {
-    metrics::counter!(PUSH_BYTES_TOTAL).increment(u64::try_from(bytes).unwrap_or(u64::MAX));
 }
 
 /// Counts what became of a profile.

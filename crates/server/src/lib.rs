@@ -33,9 +33,10 @@ mod router;
 mod server;
 mod status;
 mod telemetry;
+mod tenants;
 mod tls;
 mod translate;
 
-pub use config::{ProfileLimits, Role, ServerConfig};
+pub use config::{OwnProfileLimits, ProfileLimits, Role, ServerConfig, TenantLimits};
 pub use server::Server;
 pub use tls::TlsFiles;

@@ -13,7 +13,7 @@ use flamestore_proto::push::v1::{PushRequest, PushResponse, RawProfileSeries, Ra
 use flamestore_store::{ProfileFormat, PushProfile};
 use tonic::{Request, Response, Status};
 
-use crate::intake::{Intake, count_bytes, count_outcome};
+use crate::intake::{Intake, count_outcome};
 use crate::status::{status_of, tenant_of};
 
 /// Answers `push.v1.PusherService` for one store.
@@ -93,10 +93,11 @@ impl Pusher {
             return Err(Error::invalid("no profiles received"));
         }
         self.0.check_count(profiles)?;
+        let pusher = Self(self.0.of(&tenant));
         let mut ids = HashSet::new();
         let mut rejections = Rejections::default();
         for (at, series) in series.into_iter().enumerate() {
-            self.push_series(&tenant, at, series, &mut ids, &mut rejections).await;
+            pusher.push_series(&tenant, at, series, &mut ids, &mut rejections).await;
         }
         rejections.finish().map(|()| PushResponse {})
     }
@@ -112,7 +113,6 @@ impl Pusher {
         let pairs = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
         let labels = self.0.labels(pairs);
         for (row, sample) in series.samples.into_iter().enumerate() {
-            count_bytes(sample.raw_profile.len());
             // several profiles of one id would count as one
             let id = retry_id_of(&sample.id).filter(|id| ids.insert(*id));
             let stored = match &labels {
@@ -130,6 +130,7 @@ impl Pusher {
         id: Option<ProfileId>,
         sample: RawSample,
     ) -> Result<ProfileId> {
+        self.0.take_bytes(tenant, sample.raw_profile.len())?;
         let (format, bytes) = (ProfileFormat::Pprof, sample.raw_profile);
         let batch = self.0.decode(format.clone(), bytes.clone()).await?;
         let received = Some((format, bytes));

@@ -15,7 +15,6 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use flamestore_formats::Limits;
 use flamestore_model::{Error, Result};
 use flamestore_proto::FILE_DESCRIPTOR_SET;
 use flamestore_proto::push::v1::pusher_service_server::PusherServiceServer;
@@ -44,6 +43,7 @@ use crate::otlp;
 use crate::push::Pusher;
 use crate::query::Queries;
 use crate::telemetry;
+use crate::tenants::Tenants;
 use crate::{Role, ServerConfig};
 
 /// What the routes of one server stand on.
@@ -78,8 +78,14 @@ macro_rules! limited {
 pub(crate) fn router(parts: Parts) -> Result<Router> {
     let Parts { config, store, engine, health, leaving, abort } = parts;
     let compute = Compute::new(config.compute_threads());
-    let limits = Arc::new(Limits::from(&config.profile));
-    let intake = Intake { store: Arc::clone(&store), compute: compute.clone(), config: Arc::clone(&config), limits };
+    let tenants = Arc::new(Tenants::new(&config)?);
+    let intake = Intake {
+        store: Arc::clone(&store),
+        compute: compute.clone(),
+        config: Arc::clone(&config),
+        allowed: tenants.common(),
+        tenants,
+    };
     let translated = Arc::new(Connect::new(FILE_DESCRIPTOR_SET, config.request_bytes_max, compute.clone())?);
     let holdings = Holdings { store, compute: compute.clone() };
     let queries = Queries { engine, compute };

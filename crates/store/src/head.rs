@@ -13,9 +13,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use flamestore_calltree::{Interned, Interner};
-use flamestore_model::{Labels, ProfileId, ProfileType, Result, Tenant};
+use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, Tenant};
 use flamestore_segment::ProfileMeta;
 use parking_lot::{Mutex, RwLock};
 
@@ -82,7 +83,22 @@ pub(crate) struct HeadPart {
     services: RwLock<BTreeMap<String, Arc<ServiceHead>>>,
     ids: Mutex<Vec<ProfileId>>,
     bytes: AtomicUsize,
+    series: AtomicUsize,
     profiles: AtomicU64,
+}
+
+/// What a push added to a head.
+#[derive(Clone, Copy, Debug, Default)]
+struct Growth {
+    bytes: usize,
+    series: usize,
+}
+
+impl std::ops::AddAssign for Growth {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.series += other.series;
+    }
 }
 
 impl HeadPart {
@@ -96,6 +112,7 @@ impl HeadPart {
             services: RwLock::default(),
             ids: Mutex::default(),
             bytes: AtomicUsize::new(0),
+            series: AtomicUsize::new(0),
             profiles: AtomicU64::new(0),
         }
     }
@@ -107,15 +124,45 @@ impl HeadPart {
 
     /// Appends all sample types of `push`, or none; returns the bytes that the head grew by.
     pub(crate) fn append(&self, push: &Checked, _inside: &Pass) -> Result<usize> {
-        let (service, mut bytes) = self.service(&push.service);
-        bytes += service.append(push)?;
+        let (service, bytes) = self.service(&push.service);
+        let mut grown = Growth { bytes, series: 0 };
+        grown += service.append(push)?;
         if push.is_remembered {
             self.ids.lock().push(push.id);
-            bytes += ID_BYTES;
+            grown.bytes += ID_BYTES;
         }
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(grown.bytes, Ordering::Relaxed);
+        self.series.fetch_add(grown.series, Ordering::Relaxed);
         self.profiles.fetch_add(1, Ordering::Relaxed);
-        Ok(bytes)
+        Ok(grown.bytes)
+    }
+
+    /// Refuses a push that would bring more than `series_max` series. Pushes at the same time may pass it by their own.
+    ///
+    /// # Errors
+    /// `Exhausted`; `flush_interval` tells when the head will have room again.
+    pub(crate) fn check_series(
+        &self,
+        push: &Checked,
+        series_max: usize,
+        flush_interval: Duration,
+        now: i64,
+    ) -> Result<()> {
+        let (held, pushed) = (self.series.load(Ordering::Relaxed), push.profile_types.len());
+        if held + pushed <= series_max {
+            return Ok(());
+        }
+        let service = self.services.read().get(&push.service).cloned();
+        let known = service.map_or(0, |service| service.rows.read().known(push));
+        if held + pushed - known <= series_max {
+            return Ok(());
+        }
+        let age = Duration::from_nanos(u64::try_from(now.saturating_sub(self.opened_unix_nano)).unwrap_or_default());
+        let refused = Error::exhausted("store: the tenant has as many series in memory as series_max allows");
+        Err(refused
+            .with("tenant", &self.tenant)
+            .with("series_max", series_max)
+            .retry_after(flush_interval.saturating_sub(age).max(Duration::from_secs(1))))
     }
 
     /// Waits for the pushes inside and turns later ones away.
@@ -162,7 +209,7 @@ impl HeadPart {
 }
 
 impl ServiceHead {
-    fn append(&self, push: &Checked) -> Result<usize> {
+    fn append(&self, push: &Checked) -> Result<Growth> {
         let (interned, grown) = {
             let mut interner = self.interner.write();
             let before = interner.memory_bytes();
@@ -171,7 +218,9 @@ impl ServiceHead {
         };
         let profiles = head_profiles(push, interned)?;
         let rows: usize = profiles.iter().map(|profile| profile.memory_bytes()).sum();
-        Ok(grown + rows + self.rows.write().append(push, profiles))
+        let mut growth = self.rows.write().append(push, profiles);
+        growth.bytes += grown + rows;
+        Ok(growth)
     }
 
     /// The series that have profiles among the first `watermark` pushes.
@@ -198,7 +247,16 @@ impl HeadSeries {
 }
 
 impl Rows {
-    fn append(&mut self, push: &Checked, profiles: Vec<HeadProfile>) -> usize {
+    /// How many of the series of `push` there are.
+    fn known(&self, push: &Checked) -> usize {
+        let labels = Arc::new(push.labels.clone());
+        let is_known =
+            |ty: &&ProfileType| self.index.contains_key(&(Arc::clone(&labels), Arc::new(ProfileType::clone(ty))));
+        push.profile_types.iter().filter(is_known).count()
+    }
+
+    fn append(&mut self, push: &Checked, profiles: Vec<HeadProfile>) -> Growth {
+        let before = self.series.len();
         let mut bytes = 0;
         let labels = Arc::new(push.labels.clone());
         for (profile_type, mut profile) in push.profile_types.iter().zip(profiles) {
@@ -208,7 +266,7 @@ impl Rows {
             bytes += grown;
         }
         self.pushes += 1;
-        bytes
+        Growth { bytes, series: self.series.len() - before }
     }
 
     fn series(&mut self, labels: &Arc<Labels>, profile_type: &ProfileType) -> (usize, usize) {

@@ -55,7 +55,7 @@ pub use manifest::{
     DayCover, EarlierWal, MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState,
 };
 pub use metric::names as metric_names;
-pub use options::{Access, Background, StoreOptions};
+pub use options::{Access, Background, SeriesMax, StoreOptions};
 pub use push::{PushProfile, retry_id};
 pub use retain::{Keep, RetentionOverride, RetentionPolicy, RetentionTimes};
 pub use roll_up::{RollUpPlan, RollUpPolicy, RollUpReport, RolledUp, StandIns, plan_roll_ups, plan_years};

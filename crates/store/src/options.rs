@@ -1,10 +1,11 @@
 //! How a store behaves: every bound, with its default and its reason.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flamestore_model::{Error, Result};
+use flamestore_model::{Error, Result, Tenant};
 use flamestore_segment::SegmentOptions;
 
 use crate::{Bucket, CacheOptions, Clock, Entropy, SystemClock, WalOptions};
@@ -19,6 +20,8 @@ pub struct StoreOptions {
     pub writer: String,
     /// Bytes the heads of all tenants may hold, frozen ones included; a push that would pass them is refused.
     pub head_bytes_max: usize,
+    /// Series that a tenant may have in its open head; a push of one more is refused until the head is flushed.
+    pub series_max: SeriesMax,
     /// Bytes of open heads at which they are flushed.
     pub flush_bytes: usize,
     /// The age of an open head's oldest push at which it is flushed: long heads make small dictionaries.
@@ -53,6 +56,28 @@ pub struct StoreOptions {
     pub entropy: Arc<Entropy>,
 }
 
+/// How many series tenants may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesMax {
+    /// A tenant that has no number of its own.
+    pub default: usize,
+    /// Tenants that have.
+    pub by_tenant: HashMap<Tenant, usize>,
+}
+
+impl SeriesMax {
+    /// How many `tenant` may have.
+    pub fn of(&self, tenant: &Tenant) -> usize {
+        self.by_tenant.get(tenant).copied().unwrap_or(self.default)
+    }
+}
+
+impl Default for SeriesMax {
+    fn default() -> Self {
+        Self { default: 200_000, by_tenant: HashMap::new() }
+    }
+}
+
 /// Whether a store takes profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -78,6 +103,7 @@ impl StoreOptions {
             bucket,
             writer: "flamestore".to_owned(),
             head_bytes_max: 512 << 20,
+            series_max: SeriesMax::default(),
             flush_bytes: 192 << 20,
             flush_interval: Duration::from_secs(300),
             flush_retry_delay: Duration::from_secs(1),

@@ -304,6 +304,8 @@ impl Inner {
         };
         let reserved = self.budget.reserve(checked.bytes_max())?;
         let (part, inside) = self.enter_part(&checked.tenant, now);
+        let series_max = self.options.series_max.of(&checked.tenant);
+        part.check_series(&checked, series_max, self.options.flush_interval, now)?;
         if let Some(wal) = &self.wal {
             let appended = wal.append(part.generation, &Record::of(&checked, now)).await;
             appended.inspect_err(|error| self.refused_by_wal(error))?;

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use crate::body::read_body;
 use crate::doors::multipart::Part;
 use crate::doors::{made, multipart, unprocessable, unreadable};
-use crate::intake::{Intake, count_bytes};
+use crate::intake::Intake;
 use crate::push::Rejections;
 use crate::refusal::Refusal;
 use crate::status::tenant_in;
@@ -44,8 +44,10 @@ struct Event {
 pub(super) async fn input(State(intake): State<Intake>, request: Request) -> Result<StatusCode, Refusal> {
     let (head, body) = request.into_parts();
     let tenant = tenant_in(&head.headers)?;
-    let read = read_body(&head.headers, body, intake.config.request_bytes_max, &intake.compute).await;
+    let intake = intake.of(&tenant);
+    let read = read_body(&head.headers, body, intake.allowed.request_bytes_max, &intake.compute).await;
     let bytes = read.map_err(unreadable)?;
+    intake.take_bytes(&tenant, bytes.len())?;
     let parts = multipart::parts(&head.headers, bytes).await?;
     let event = Event::find(&parts)?;
     let mut rejections = Rejections::default();
@@ -56,7 +58,6 @@ pub(super) async fn input(State(intake): State<Intake>, request: Request) -> Res
             Some((_, "jfr")) => event.store_recording(&intake, &tenant, part.bytes.clone()).await,
             _ => continue,
         };
-        count_bytes(part.bytes.len());
         rejections.add(|| title.to_owned(), stored);
     }
     if rejections.profiles() == 0 {
@@ -83,7 +84,7 @@ impl Event {
     }
 
     async fn store_recording(&self, intake: &Intake, tenant: &Tenant, bytes: Bytes) -> Result<()> {
-        let (limits, recording) = (intake.limits.clone(), bytes.clone());
+        let (limits, recording) = (intake.limits(), bytes.clone());
         let work = move || made::of_recording(recording, &JfrOptions::default(), &limits);
         for (at, made) in intake.compute.run(work).await?.into_iter().enumerate() {
             let labels = self.labels(intake, Some(&made.family))?;

@@ -29,7 +29,7 @@ use crate::doors::made::{self, Made, Stacks};
 use crate::doors::name::{AppName, parse as parse_name};
 use crate::doors::profile_kind::{FoldedKind, SampleTypes, family, folded_kind, sample_types};
 use crate::doors::{apptime, multipart, unprocessable, unreadable};
-use crate::intake::{Intake, count_bytes, count_outcome};
+use crate::intake::{Intake, count_outcome};
 use crate::refusal::Refusal;
 use crate::status::tenant_in;
 
@@ -69,10 +69,11 @@ enum Form {
 pub(super) async fn ingest(State(intake): State<Intake>, request: Request) -> Result<StatusCode, Refusal> {
     let (parts, body) = request.into_parts();
     let tenant = tenant_in(&parts.headers)?;
+    let intake = intake.of(&tenant);
     let said = Said::read(parts.uri.query().unwrap_or_default(), &parts.headers, intake.now_unix_nano())?;
-    let read = read_body(&parts.headers, body, intake.config.request_bytes_max, &intake.compute).await;
+    let read = read_body(&parts.headers, body, intake.allowed.request_bytes_max, &intake.compute).await;
     let bytes = read.map_err(unreadable)?;
-    count_bytes(bytes.len());
+    intake.take_bytes(&tenant, bytes.len())?;
     let taken = match said.form {
         Form::Pprof => take_pprof(&intake, tenant, &said, bytes, &SampleTypes::default()).await,
         Form::PprofParts => take_parts(&intake, tenant, &said, &parts.headers, bytes).await,
@@ -122,7 +123,7 @@ fn is_nothing(bytes: &Bytes) -> bool {
 async fn take_stacks(intake: &Intake, tenant: &Tenant, said: &Said, stacks: Stacks, bytes: Bytes) -> Result<()> {
     let kind = folded_kind(&said.name.app, &said.units)?;
     let (service, options) = (kind.service.clone(), said.options(&kind));
-    let (limits, body) = (intake.limits.clone(), bytes.clone());
+    let (limits, body) = (intake.limits(), bytes.clone());
     let made = intake.compute.run(move || made::of_stacks(stacks, &kind, body, &options, &limits)).await?;
     store_made(intake, tenant, said, &service, made, &[&bytes]).await
 }
@@ -149,7 +150,7 @@ async fn take_recording(
 ) -> Result<()> {
     let content = [recording.clone(), contexts.clone().unwrap_or_default()];
     let options = JfrOptions { period_nanos: Some(said.period()), labels: contexts };
-    let limits = intake.limits.clone();
+    let limits = intake.limits();
     let made = intake.compute.run(move || made::of_recording(recording, &options, &limits)).await?;
     store_made(intake, tenant, said, &said.name.app, made, &[&content[0], &content[1]]).await
 }

@@ -48,7 +48,8 @@ async fn answer(intake: &Intake, encoding: Encoding, request: Request) -> Result
     let (head, body) = request.into_parts();
     let of_its_code = |error| (error, None);
     let tenant = tenant_in(&head.headers).map_err(of_its_code)?;
-    let read = read_body(&head.headers, body, intake.config.request_bytes_max, &intake.compute).await;
+    let request_bytes_max = intake.of(&tenant).allowed.request_bytes_max;
+    let read = read_body(&head.headers, body, request_bytes_max, &intake.compute).await;
     let bytes: Bytes = read.map_err(|error| match error {
         BodyError::TooLarge(error) => (error, Some(StatusCode::PAYLOAD_TOO_LARGE)),
         BodyError::UnknownEncoding(error) => (error, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)),

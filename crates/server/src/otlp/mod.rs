@@ -25,7 +25,7 @@ use futures::StreamExt;
 use prost::Message;
 use tokio::sync::mpsc;
 
-use crate::intake::{Intake, count_bytes};
+use crate::intake::Intake;
 use crate::push::Rejections;
 
 pub(crate) use grpc::{EXPORT, ProfilesServer};
@@ -66,10 +66,11 @@ struct PartialSuccess {
 /// # Errors
 /// What is wrong with the request as a whole, and errors that a retry may mend.
 async fn export(intake: &Intake, tenant: &Tenant, encoding: Encoding, bytes: Bytes) -> Result<ExportResponse> {
-    count_bytes(bytes.len());
+    let intake = &intake.of(tenant);
+    intake.take_bytes(tenant, bytes.len())?;
     let request_id = retry_id(tenant, &Labels::default(), 0, &[&bytes]);
     let (sender, receiver) = mpsc::channel(DECODED_MAX);
-    let limits = intake.limits.clone();
+    let limits = intake.limits();
     let decoded = intake.compute.run(move || decode(encoding, bytes, &limits, &sender));
     let stored = store_all(intake, tenant, request_id, receiver);
     let (decoded, rejections) = tokio::join!(decoded, stored);

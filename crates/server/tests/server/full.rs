@@ -1,14 +1,18 @@
-//! A server that is full for now: every door says so in the way that makes its clients come again.
+//! A server that is full for now, or a tenant who sent too much: every door says so in the way that makes its clients come
+//! again.
+
+use std::num::NonZeroU32;
 
 use flamestore_formats::encode_pprof;
 use flamestore_proto::push::v1::pusher_service_client::PusherServiceClient;
 use flamestore_proto::push::v1::{PushRequest, RawProfileSeries, RawSample};
+use flamestore_server::ServerConfig;
 use flamestore_testkit::Fixture;
 use prost::Message;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::harness::{NOON, Running};
+use crate::harness::{NOON, Running, config};
 use crate::otlp;
 
 const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=b");
@@ -30,7 +34,29 @@ fn datadog() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_says_when_to_come_again_in_every_protocol() {
-    let running = Running::start_full().await;
+    comes_again(Running::start_full().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_with_too_many_series_is_told_when_to_come_again_in_every_protocol() {
+    comes_again(Running::start_without_series().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_over_its_rate_is_told_when_to_come_again_in_every_protocol() {
+    let one = NonZeroU32::new(1);
+    let running = Running::start_configured(ServerConfig { bytes_per_second: one, burst_bytes: one, ..config() }).await;
+    // as much as a tenant that rested may send
+    let first = running.post("/ingest?name=app.cpu", &[("content-type", "text/plain")], b"main;read 3".to_vec()).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    let another = [("content-type", "text/plain"), ("x-scope-orgid", "another")];
+    let theirs = running.post("/ingest?name=app.cpu", &another, b"main;read 3".to_vec()).await;
+    assert_eq!(theirs.status, 200, "{theirs:?}");
+    comes_again(running).await;
+}
+
+/// Every door refuses a profile, and says when to come again.
+async fn comes_again(running: Running) {
     let proto = ("content-type", "application/proto");
     let protobuf = ("content-type", "application/x-protobuf");
     for (path, header, body) in [
@@ -41,7 +67,9 @@ async fn a_full_server_says_when_to_come_again_in_every_protocol() {
         ("/v1development/profiles", protobuf, otlp::bytes(vec![otlp::wrong(0), otlp::cpu(0, 3)])),
     ] {
         let answer = running.post(path, &[header], body).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (429, "2"), "{path}: {answer:?}");
+        assert_eq!(answer.status, 429, "{path}: {answer:?}");
+        let seconds: u64 = answer.header("retry-after").parse().unwrap();
+        assert!(seconds > 0, "{path}: {answer:?}");
     }
     let mut client = PusherServiceClient::new(running.channel.clone());
     let statuses = [

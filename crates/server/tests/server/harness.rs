@@ -1,5 +1,6 @@
 //! A real server on a free port, its clients, and ways to ask without them.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use flamestore_proto::v1::query_service_client::QueryServiceClient;
 use flamestore_proto::v1::status_service_client::StatusServiceClient;
 use flamestore_query::{Engine, QueryOptions};
 use flamestore_server::{Server, ServerConfig};
-use flamestore_store::{Background, BucketOptions, Store, StoreOptions, StoreUrl};
+use flamestore_store::{Background, BucketOptions, SeriesMax, Store, StoreOptions, StoreUrl};
 use flamestore_testkit::{Oracle, S3Access};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -61,6 +62,13 @@ impl Running {
     pub(crate) async fn start_full() -> Self {
         let bucket = StoreUrl::Memory.open(&BucketOptions::default()).unwrap();
         Self::start_store(config(), StoreOptions { head_bytes_max: 1, ..StoreOptions::new(bucket) }).await
+    }
+
+    /// A server whose tenants may have no series.
+    pub(crate) async fn start_without_series() -> Self {
+        let bucket = StoreUrl::Memory.open(&BucketOptions::default()).unwrap();
+        let series_max = SeriesMax { default: 0, by_tenant: HashMap::new() };
+        Self::start_store(config(), StoreOptions { series_max, ..StoreOptions::new(bucket) }).await
     }
 
     pub(crate) async fn start_with(config: ServerConfig, url: StoreUrl, bucket: &BucketOptions) -> Self {

@@ -1,10 +1,11 @@
 //! Bounds and retries: what is refused, and what does not count twice.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flamestore_model::{ErrorKind, Labels, ProfileId};
-use flamestore_store::{ManualClock, PushProfile, Store};
+use flamestore_model::{ErrorKind, Labels, ProfileId, Tenant};
+use flamestore_store::{ManualClock, PushProfile, SeriesMax, Store};
 use flamestore_testkit::{Fixture, profile};
 
 use crate::support::{DAY_START, memory, merged_all, open, options, push_of, shown};
@@ -31,6 +32,34 @@ async fn a_full_head_refuses_and_a_flush_makes_room() {
     assert_eq!(store.head_status().bytes, 0);
     store.push(push_of("api", profile("main 1"), DAY_START)).await.unwrap();
     assert_eq!(merged_all(&store).await.values().sum::<i64>(), accepted + 1);
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_series_until_a_flush() {
+    let clock = Arc::new(ManualClock::new(DAY_START));
+    let mut options = options(&memory(), "w", 1);
+    options.clock = clock.clone();
+    let (few, many) = (Tenant::new("few").unwrap(), Tenant::new("many").unwrap());
+    options.series_max = SeriesMax { default: 3, by_tenant: HashMap::from([(few.clone(), 1), (many.clone(), 4)]) };
+    let flush_interval = options.flush_interval;
+    let store = Store::open(options).await.unwrap();
+    let push = async |tenant: &Tenant, service: &str| {
+        let batch = Fixture::heap().profile("main;new 1,2,3,4");
+        store.push(PushProfile { tenant: tenant.clone(), ..push_of(service, batch, DAY_START) }).await
+    };
+    push(&many, "api").await.unwrap();
+    push(&many, "api").await.unwrap();
+    clock.advance(Duration::from_secs(10));
+    for (tenant, service, limit) in [(&many, "web", "series_max=4"), (&few, "api", "series_max=1")] {
+        let error = push(tenant, service).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exhausted);
+        assert!(error.to_string().contains(limit), "{error}");
+    }
+    let opened_before = push(&many, "web").await.unwrap_err().retry_delay().unwrap();
+    assert_eq!(opened_before, flush_interval - Duration::from_secs(10));
+    store.flush().await.unwrap();
+    push(&many, "web").await.unwrap();
+    assert_eq!(store.snapshot(&few).head.len(), 0, "nothing of a refused push is left");
 }
 
 #[tokio::test]
