@@ -9,6 +9,7 @@
 //!
 //! Answers go to standard output, everything else to standard error. The exit code is 0, 1 for a failure, 2 for wrong usage.
 
+mod allocator;
 mod args;
 mod client;
 mod config;
@@ -40,6 +41,7 @@ use crate::args::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    allocator::configure();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
