@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use flamestore_model::NONE;
-
 use crate::byte_strings::index;
 use crate::merge_dictionaries::merge_dictionaries;
 use crate::merge_trees::merge_trees;
@@ -32,13 +30,16 @@ impl ValueTree {
     /// # Panics
     /// When a column is not as long as `leaves`.
     pub fn from_stacks(dictionary: Arc<Dictionary>, tree: &CallTree, leaves: &[u32], columns: &[&[i64]]) -> Self {
+        for stacks in columns {
+            assert_eq!(stacks.len(), leaves.len(), "one value per stack");
+        }
+        // Where no two stacks end in one node, as in all that was sealed or merged here, no values can cancel out.
+        if leaves.is_sorted_by(|a, b| a < b) {
+            return from_rising(dictionary, tree, leaves, columns);
+        }
         let mut values = vec![vec![0_i64; tree.len()]; columns.len()];
         for (nodes, stacks) in values.iter_mut().zip(columns) {
-            assert_eq!(stacks.len(), leaves.len(), "one value per stack");
-            for (leaf, value) in leaves.iter().zip(*stacks).filter(|(_, value)| **value != 0) {
-                let node = &mut nodes[*leaf as usize];
-                *node = node.wrapping_add(*value);
-            }
+            scatter(nodes, leaves.iter().zip(*stacks), |leaf| leaf);
         }
         prune(dictionary, tree, values)
     }
@@ -80,31 +81,74 @@ impl ValueTree {
     }
 }
 
+/// Adds the values that are not zero to the nodes that `node` gives for their leaves.
+fn scatter<'a>(nodes: &mut [i64], stacks: impl Iterator<Item = (&'a u32, &'a i64)>, node: impl Fn(u32) -> u32) {
+    for (leaf, value) in stacks.filter(|(_, value)| **value != 0) {
+        let node = &mut nodes[node(*leaf) as usize];
+        *node = node.wrapping_add(*value);
+    }
+}
+
+/// As [`ValueTree::from_stacks`], for leaves that rise: what is dropped never has room for values.
+fn from_rising(dictionary: Arc<Dictionary>, tree: &CallTree, leaves: &[u32], columns: &[&[i64]]) -> ValueTree {
+    let mut keep = vec![false; tree.len()];
+    for stacks in columns {
+        for (leaf, value) in leaves.iter().zip(*stacks) {
+            keep[*leaf as usize] |= *value != 0;
+        }
+    }
+    let kept = with_callers(tree, &mut keep);
+    let values = |node: &dyn Fn(u32) -> u32| -> Vec<Vec<i64>> {
+        let column = |stacks: &&[i64]| {
+            let mut nodes = vec![0; kept];
+            scatter(&mut nodes, leaves.iter().zip(*stacks), node);
+            nodes
+        };
+        columns.iter().map(column).collect()
+    };
+    if kept == tree.len() {
+        return ValueTree { dictionary, tree: tree.clone(), values: values(&|leaf| leaf) };
+    }
+    let (pruned, remap) = retain(tree, &keep, kept);
+    ValueTree { dictionary, tree: pruned, values: values(&|leaf| remap[leaf as usize]) }
+}
+
 fn prune(dictionary: Arc<Dictionary>, tree: &CallTree, values: Vec<Vec<i64>>) -> ValueTree {
     let mut keep = kept_leaves(tree.len(), &values);
-    for node in (1..tree.len()).rev() {
-        keep[tree.parent[node] as usize] |= keep[node];
-    }
-    keep[0] = true;
-    let kept = keep.iter().filter(|keep| **keep).count();
+    let kept = with_callers(tree, &mut keep);
     // What was sealed for the very profiles that are summed: a day, a month, a flush.
     if kept == tree.len() {
         return ValueTree { dictionary, tree: tree.clone(), values };
     }
-    let mut pruned = CallTree { parent: Vec::with_capacity(kept), location: Vec::with_capacity(kept) };
-    let mut remap = vec![NONE; tree.len()];
-    for node in (0..tree.len()).filter(|node| keep[*node]) {
-        remap[node] = index(pruned.len());
-        // The root is its own parent, so the parent's new number is always known.
-        pruned.parent.push(remap[tree.parent[node] as usize]);
-        pruned.location.push(tree.location[node]);
-    }
+    let (pruned, _) = retain(tree, &keep, kept);
     let compact = |column: &Vec<i64>| {
         let mut compacted = Vec::with_capacity(kept);
         compacted.extend(column.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(value, _)| *value));
         compacted
     };
     ValueTree { dictionary, tree: pruned, values: values.iter().map(compact).collect() }
+}
+
+/// Keeps the root and the callers of what is kept too; the answer is how many nodes that makes.
+fn with_callers(tree: &CallTree, keep: &mut [bool]) -> usize {
+    for node in (1..tree.len()).rev() {
+        keep[tree.parent[node] as usize] |= keep[node];
+    }
+    keep[0] = true;
+    keep.iter().filter(|keep| **keep).count()
+}
+
+/// The `kept` nodes of `tree` that are to be kept, and the new nodes by old node, which mean something for these alone.
+fn retain(tree: &CallTree, keep: &[bool], kept: usize) -> (CallTree, Vec<u32>) {
+    let mut pruned = CallTree { parent: Vec::with_capacity(kept), location: Vec::with_capacity(kept) };
+    let mut remap = vec![0; tree.len()];
+    for node in (0..tree.len()).filter(|node| keep[*node]) {
+        remap[node] = index(pruned.len());
+        // The root is its own parent, so the parent's new number is always known.
+        pruned.parent.push(remap[tree.parent[node] as usize]);
+        pruned.location.push(tree.location[node]);
+    }
+    (pruned, remap)
 }
 
 /// Whether a node has a value that is not zero.

@@ -18,7 +18,7 @@
 //! memory_bytes_max = "1GiB"
 //! ```
 //!
-//! Sections about how the store is tended are in `upkeep`.
+//! Sections about how the store is tended are in `upkeep`, those about what is scraped in `scrape`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use clap::Args;
 use flamestore_query::QueryOptions;
+use flamestore_scrape::ScrapeConfig;
 use flamestore_server::{Role, ServerConfig};
 use flamestore_store::{
     Access, Bucket, BucketOptions, CompactorOptions, Durability, OsFiles, StoreOptions, StoreUrl, WalOptions,
@@ -36,6 +37,7 @@ use flamestore_store::{
 use serde::Deserialize;
 
 use crate::failure::{Failure, Outcome};
+use crate::scrape::ScraperSection;
 use crate::upkeep::{CollectorSection, CompactionSection, RetentionSection, Upkeep};
 
 /// A number of bytes: `1048576`, `1MiB`, `2 GB`.
@@ -129,6 +131,10 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     /// What bounds queries.
     pub(crate) query: QueryOptions,
+    /// What is scraped.
+    pub(crate) scrape: Vec<ScrapeConfig>,
+    /// What bounds it.
+    pub(crate) scraper: ScraperSection,
     head: HeadSection,
     upkeep: Upkeep,
     cache: CacheSection,
@@ -149,6 +155,8 @@ struct File {
     retention: RetentionSection,
     collector: CollectorSection,
     cache: CacheSection,
+    scrape: Vec<ScrapeConfig>,
+    scraper: ScraperSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -240,6 +248,8 @@ impl Settings {
             bucket: bucket.over(file.bucket)?,
             server: file.server,
             query: QueryOptions::default(),
+            scrape: file.scrape,
+            scraper: file.scraper,
             head: file.head,
             upkeep: Upkeep { compaction: file.compaction, retention: file.retention, collector: file.collector },
             cache: file.cache,
@@ -507,6 +517,7 @@ mod tests {
             ("[head]\nflush_interval = \"soon\"", "not a duration"),
             ("[query]\nmemory_bytes_max = \"lots\"", "memory_bytes_max"),
             ("[server]\nlisten = \"here\"", "listen"),
+            ("[[scrape]]\njob_name = \"a\"\nscrape_intervall = \"1s\"", "unknown field `scrape_intervall`"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{error}");

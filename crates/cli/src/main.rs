@@ -20,6 +20,7 @@ mod merge;
 mod output;
 mod push;
 mod replay;
+mod scrape;
 mod select;
 mod serve;
 mod store;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::config::{BucketArgs, LimitArgs, Settings, listen_address, store_url};
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::scrape::Scraping;
 
 /// Runs a server: gRPC, GET /ready and GET /metrics on one port. Ctrl-C or SIGTERM writes what is in memory and ends it.
 ///
@@ -40,9 +41,16 @@ impl Serve {
         let config = self.config.as_deref();
         let settings = Settings::read(config, self.store.as_ref(), self.listen, &self.bucket, &self.limits)?;
         let stop = StopSignal::new()?;
-        let (server, tending) = bind(&settings).await?;
+        let Bound { server, tending, scraping } = bind(&settings).await?;
         output::print(&ready_line(server.local_addr(), &settings.store))?;
-        let served = server.serve(stop.received()).await;
+        // nothing may be scraped into a store that is being shut down
+        let leave = async {
+            stop.received().await;
+            if let Some(scraping) = scraping {
+                scraping.end().await;
+            }
+        };
+        let served = server.serve(leave).await;
         tending.end().await;
         Ok(served?)
     }
@@ -80,11 +88,19 @@ impl Drop for Tending {
     }
 }
 
-/// A server of `settings` that holds its port; its store is open, and tended if that is one of its roles.
+/// A server that holds its port, and what runs beside it.
+pub(crate) struct Bound {
+    pub(crate) server: Server,
+    pub(crate) tending: Tending,
+    /// What pulls profiles, if the settings name something to pull them from.
+    pub(crate) scraping: Option<Scraping>,
+}
+
+/// A server of `settings` that holds its port; its store is open, tended and scraped into if these are roles of its.
 ///
 /// # Errors
 /// When the store cannot be opened or the port cannot be had.
-pub(crate) async fn bind(settings: &Settings) -> Outcome<(Server, Tending)> {
+pub(crate) async fn bind(settings: &Settings) -> Outcome<Bound> {
     let store = Store::open(settings.store_options()?).await?;
     let engine = Arc::new(Engine::new(Arc::clone(&store), settings.query.clone())?);
     let tends = settings.server.has_role(Role::Compact);
@@ -96,8 +112,26 @@ pub(crate) async fn bind(settings: &Settings) -> Outcome<(Server, Tending)> {
         let hint = "is another server running there? `--listen 127.0.0.1:0` takes a free port";
         Failure::from(error).hint(hint)
     })?;
+    let scraping = start_scraping(settings, &store)?;
+    let page = scraping.as_ref().map(Scraping::page);
+    let server = match page {
+        Some(page) => server.with_page("/targets", Arc::new(move || page.render())),
+        None => server,
+    };
     let tending = compactor.map_or(Tending { running: None }, |compactor| Tending::start(compactor, store));
-    Ok((server, tending))
+    Ok(Bound { server, tending, scraping })
+}
+
+fn start_scraping(settings: &Settings, store: &Arc<Store>) -> Outcome<Option<Scraping>> {
+    let Settings { scrape, scraper, server, .. } = settings;
+    if scrape.is_empty() {
+        return Ok(None);
+    }
+    if !server.has_role(Role::Ingest) {
+        tracing::info!(jobs = scrape.len(), "nothing is scraped: that is for processes of the role ingest");
+        return Ok(None);
+    }
+    Ok(Some(Scraping::start(scrape, scraper, server, Arc::clone(store))?))
 }
 
 /// What tells people and scripts that a server is ready, and where.

@@ -13,26 +13,19 @@
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use flamestore_formats::{encode_pprof, gzip};
-use flamestore_proto::v1::ingest_service_client::IngestServiceClient;
-use flamestore_proto::v1::{Label, PushRequest, RawProfile};
+use flamestore_proto::v1::PushRequest;
 use flamestore_testkit::{S3Place, Wire, profile};
-use support::{Running, command, write_pprof};
+use support::load::{PUSHERS, audit, connect, push_of, reach, runtime};
+use support::{Running, write_pprof};
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"api\"}";
-/// 2026-05-01T12:00:00Z.
-const NOON: i64 = 1_777_636_800_000_000_000;
-/// Connections that push at the same time.
-const PUSHERS: usize = 4;
 /// No wait is longer: what is waited for then never comes.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Stacks that all profiles share, so that a profile takes as much memory as a real one does.
@@ -62,36 +55,20 @@ fn outage() -> Duration {
 
 /// `serve` on a bucket that is reached at `endpoint`, with its log in `wal`.
 fn serve(place: &S3Place, endpoint: &str, wal: &Path, more: &[&str]) -> Command {
-    let (url, wal) = (place.url(), wal.to_str().unwrap());
-    let fixed = ["serve", "--listen", "127.0.0.1:0", "--log", "error", "--durability", "wal"];
-    let placed = ["--store", &url, "--wal", wal, "--s3-endpoint", endpoint, "--s3-allow-http"];
-    let mut command = command(&[&fixed[..], &placed, more].concat());
-    command
-        .env("AWS_ACCESS_KEY_ID", &place.access.access_key)
-        .env("AWS_SECRET_ACCESS_KEY", &place.access.secret_key)
-        .env("AWS_REGION", "us-east-1");
+    let mut command = support::load::serve(&place.url(), "wal", wal, &[&["--log", "error"], more].concat());
+    reach(&mut command, place, endpoint);
     command
 }
 
 /// The push of a profile with one stack of its own and those that all share, each once.
-fn numbered(stack: &str, time_unix_nano: i64) -> PushRequest {
+fn numbered(stack: &str, after_noon: usize) -> PushRequest {
     let shared: String = (0..SHARED_STACKS).map(|n| format!(" | main;shared;f{n} 1")).collect();
-    let raw = RawProfile {
-        labels: vec![Label { name: "service_name".to_owned(), value: "api".to_owned() }],
-        profile: gzip(&encode_pprof(&profile(&format!("{stack} 1{shared}")))).unwrap().into(),
-        time_unix_nano: Some(time_unix_nano),
-        ..RawProfile::default()
-    };
-    PushRequest { profiles: vec![raw] }
+    push_of(&format!("{stack} 1{shared}"), after_noon)
 }
 
 /// Everything that was acknowledged is there once, and nothing else is.
-fn audit(server: &Running, acknowledged: &BTreeSet<String>) {
-    let folded = server.ok(&["merge", "--query", CPU, "--from", "2026-05-01", "--to", "2026-05-03"]);
-    let counted: BTreeMap<&str, usize> =
-        folded.lines().filter_map(|line| line.rsplit_once(' ')).map(|(stack, n)| (stack, n.parse().unwrap())).collect();
-    let wrong: Vec<_> = acknowledged.iter().filter(|stack| counted.get(stack.as_str()) != Some(&1)).collect();
-    assert!(wrong.is_empty(), "{} of {} acknowledged are not there once: {wrong:?}", wrong.len(), acknowledged.len());
+fn audit_all(server: &Running, acknowledged: &BTreeSet<String>) {
+    let counted = audit(server, acknowledged);
     assert_eq!(counted.len(), acknowledged.len() + SHARED_STACKS, "something is there that was refused");
     let shared = counted.iter().filter(|(stack, _)| stack.starts_with("main;shared;"));
     shared.for_each(|(stack, times)| assert_eq!(*times, acknowledged.len(), "{stack}"));
@@ -113,17 +90,11 @@ impl Load {
 }
 
 /// Pushes profile after profile until told to stop; one that is refused is sent again when the server says.
-async fn push_on(
-    mut client: IngestServiceClient<Channel>,
-    pusher: usize,
-    load: watch::Sender<Load>,
-    stop: watch::Receiver<bool>,
-) {
-    let mut number = 0;
+async fn push_on(address: String, pusher: usize, load: watch::Sender<Load>, stop: watch::Receiver<bool>) {
+    let (mut client, mut number) = (connect(&address).await, 0);
     while !*stop.borrow() {
         let stack = format!("main;pusher{pusher};push{number}");
-        let offset = i64::try_from(number * PUSHERS + pusher).unwrap();
-        match client.push(numbered(&stack, NOON + offset)).await {
+        match client.push(numbered(&stack, number * PUSHERS + pusher)).await {
             Ok(_) => {
                 number += 1;
                 load.send_modify(|load| {
@@ -131,7 +102,7 @@ async fn push_on(
                 });
             }
             Err(status) => {
-                let delay = delay_of(&status);
+                let delay = delay_of(&status, Code::ResourceExhausted);
                 load.send_modify(|load| {
                     load.refused += 1;
                     load.full[pusher] += 1;
@@ -142,9 +113,9 @@ async fn push_on(
     }
 }
 
-/// How long a server that is full wants to be left alone.
-fn delay_of(status: &Status) -> Duration {
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+/// How long a server that refuses with `code` wants to be left alone.
+fn delay_of(status: &Status, code: Code) -> Duration {
+    assert_eq!(status.code(), code, "{status}");
     let seconds = status.metadata().get("retry-after").unwrap().to_str().unwrap().parse().unwrap();
     assert!((1..=10).contains(&seconds), "{seconds}");
     Duration::from_secs(seconds)
@@ -168,8 +139,7 @@ async fn load_through(server: &Running, wire: &Wire, outage: Duration) -> Load {
     let (stop, stopped) = watch::channel(false);
     let mut pushers = Vec::new();
     for pusher in 0..PUSHERS {
-        let client = IngestServiceClient::connect(server.address.clone()).await.unwrap();
-        pushers.push(tokio::spawn(push_on(client, pusher, load.clone(), stopped.clone())));
+        pushers.push(tokio::spawn(push_on(server.address.clone(), pusher, load.clone(), stopped.clone())));
     }
     until(&mut seen, |load| load.acknowledged.len() >= ACKNOWLEDGED_MIN).await;
     let before = peak_mib(server.id());
@@ -207,7 +177,7 @@ async fn load_through(server: &Running, wire: &Wire, outage: Duration) -> Load {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_server_whose_bucket_is_gone_for_a_while_keeps_what_it_acknowledged_and_goes_on() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = runtime();
     let place = runtime.block_on(S3Place::open("outage")).unwrap();
     let disk = tempfile::tempdir().unwrap();
     let bucket = place.access.endpoint.trim_start_matches("http://").to_socket_addrs().unwrap().next().unwrap();
@@ -226,10 +196,10 @@ fn a_server_whose_bucket_is_gone_for_a_while_keeps_what_it_acknowledged_and_goes
     let memory_max = memory_mib_max(outage);
     assert!(memory <= memory_max, "{memory} MiB of memory, more than {memory_max}");
     println!("the bound of memory is {memory_max} MiB, {head} of it the head's");
-    audit(&server, &load.acknowledged);
+    audit_all(&server, &load.acknowledged);
     let done = server.stop("TERM");
     assert_eq!(done.code, Some(0), "{}", done.err);
-    audit(&start(), &load.acknowledged);
+    audit_all(&start(), &load.acknowledged);
 }
 
 /// `command` as a process whose files grow to `blocks` of 512 bytes at most, and that is told so by an error.
@@ -250,11 +220,11 @@ fn limited(command: &Command, blocks: u32) -> Command {
 }
 
 /// Pushes profiles from `first` on until one is refused, and that one twice more; the next number, and the refusal.
-async fn push_until_refused(server: &Running, first: i64, acknowledged: &mut BTreeSet<String>) -> (i64, Status) {
-    let mut client = IngestServiceClient::connect(server.address.clone()).await.unwrap();
+async fn push_until_refused(server: &Running, first: usize, acknowledged: &mut BTreeSet<String>) -> (usize, Status) {
+    let mut client = connect(&server.address).await;
     for number in first..first + 10_000 {
         let stack = format!("main;push{number}");
-        let request = numbered(&stack, NOON + number);
+        let request = numbered(&stack, number);
         let Err(_) = client.push(request.clone()).await else {
             acknowledged.insert(stack);
             continue;
@@ -265,17 +235,16 @@ async fn push_until_refused(server: &Running, first: i64, acknowledged: &mut BTr
     panic!("the log never was full");
 }
 
-async fn push_one(server: &Running, number: i64, acknowledged: &mut BTreeSet<String>) {
-    let mut client = IngestServiceClient::connect(server.address.clone()).await.unwrap();
+async fn push_one(server: &Running, number: usize, acknowledged: &mut BTreeSet<String>) {
     let stack = format!("main;push{number}");
-    client.push(numbered(&stack, NOON + number)).await.unwrap();
+    connect(&server.address).await.push(numbered(&stack, number)).await.unwrap();
     acknowledged.insert(stack);
 }
 
 #[test]
 #[cfg(unix)]
 fn a_server_whose_log_has_no_room_refuses_pushes_answers_queries_and_goes_on_when_there_is() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = runtime();
     let place = runtime.block_on(S3Place::open("no-room")).unwrap();
     let (disk, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let many = (0..2 * SHARED_STACKS).map(|n| format!("main;other;f{n} 1")).collect::<Vec<_>>().join(" | ");
@@ -288,24 +257,24 @@ fn a_server_whose_log_has_no_room_refuses_pushes_answers_queries_and_goes_on_whe
         let server = Running::start_command(limited(&whole(), blocks));
         let refused;
         (next, refused) = runtime.block_on(push_until_refused(&server, next, &mut acknowledged));
-        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        delay_of(&refused, Code::Unavailable);
         for part in ["wal: cannot write the log", "ulimit -f", disk.path().to_str().unwrap()] {
             assert!(refused.message().contains(part), "{refused}");
         }
         let told = server.run(&["push", file.to_str().unwrap()]);
         assert!(told.code == Some(1) && told.err.contains("send it again later"), "{}", told.err);
-        audit(&server, &acknowledged);
+        audit_all(&server, &acknowledged);
         server.stop("KILL");
     }
     assert!(acknowledged.len() > 2, "there was no load");
 
     let server = Running::start_command(whole());
-    audit(&server, &acknowledged);
+    audit_all(&server, &acknowledged);
     // what was refused is sent again
     runtime.block_on(push_one(&server, next, &mut acknowledged));
-    audit(&server, &acknowledged);
+    audit_all(&server, &acknowledged);
     assert_eq!(server.stop("TERM").code, Some(0));
     let server = Running::start_command(whole());
-    audit(&server, &acknowledged);
+    audit_all(&server, &acknowledged);
     println!("a log without room: {} profiles acknowledged", acknowledged.len());
 }

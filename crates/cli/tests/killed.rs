@@ -13,25 +13,19 @@
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use flamestore_formats::{encode_pprof, gzip};
-use flamestore_proto::v1::ingest_service_client::IngestServiceClient;
-use flamestore_proto::v1::{Label, PushRequest, RawProfile};
-use flamestore_testkit::{S3Place, profile};
-use support::{Running, command};
+use flamestore_testkit::S3Place;
+use support::Running;
+use support::load::{PUSHERS, audit, connect, push_of, reach, runtime, serve};
 use tokio::sync::Notify;
 
-const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"api\"}";
-/// 2026-05-01T12:00:00Z.
-const NOON: i64 = 1_777_636_800_000_000_000;
-/// Connections that push at the same time.
-const PUSHERS: usize = 4;
+/// What all servers are started with.
+const OPTIONS: [&str; 4] = ["--log", "warn", "--flush-interval", "1s"];
 /// A start may take this long.
 const START_MAX: Duration = Duration::from_secs(10);
 
@@ -60,13 +54,11 @@ impl Auditor {
         server
     }
 
+    /// What was acknowledged is there, and what was cut off, if at all, once as well.
     fn audit(&self, server: &Running) {
-        let folded = server.ok(&["merge", "--query", CPU, "--from", "2026-05-01", "--to", "2026-05-03"]);
-        let counted: BTreeMap<&str, &str> = folded.lines().filter_map(|line| line.rsplit_once(' ')).collect();
-        let twice: Vec<_> = counted.iter().filter(|(_, times)| **times != "1").collect();
+        let counted = audit(server, &self.acknowledged);
+        let twice: Vec<_> = counted.iter().filter(|(_, times)| **times != 1).collect();
         assert!(twice.is_empty(), "counted more than once: {twice:?}");
-        let lost: Vec<_> = self.acknowledged.iter().filter(|stack| !counted.contains_key(stack.as_str())).collect();
-        assert!(lost.is_empty(), "{} of {} acknowledged are lost: {lost:?}", lost.len(), self.acknowledged.len());
     }
 
     /// Pushes from several connections and kills the server after `kill_after` acknowledgements.
@@ -98,19 +90,12 @@ impl Auditor {
 
 /// Pushes profile after profile until one fails; the stacks of those that were acknowledged, and how many were tried.
 async fn push_until_gone(address: String, round: usize, pusher: usize, told: impl Fn()) -> (Vec<String>, usize) {
-    let mut client = IngestServiceClient::connect(address).await.unwrap();
+    let mut client = connect(&address).await;
     let mut acknowledged = Vec::new();
     for number in 0.. {
         let stack = format!("main;round{round};pusher{pusher};push{number}");
         let offset = (round * PUSHERS + pusher) * 1_000_000 + number;
-        let label = Label { name: "service_name".to_owned(), value: "api".to_owned() };
-        let raw = RawProfile {
-            labels: vec![label],
-            profile: gzip(&encode_pprof(&profile(&format!("{stack} 1")))).unwrap().into(),
-            time_unix_nano: Some(NOON + i64::try_from(offset).unwrap()),
-            ..RawProfile::default()
-        };
-        match client.push(PushRequest { profiles: vec![raw] }).await {
+        match client.push(push_of(&format!("{stack} 1"), offset)).await {
             Ok(_) => acknowledged.push(stack),
             Err(_) => return (acknowledged, number + 1),
         }
@@ -119,26 +104,20 @@ async fn push_until_gone(address: String, round: usize, pusher: usize, told: imp
     unreachable!("the server is killed")
 }
 
-fn serve(store: &str, mode: &str, wal: &Path) -> Command {
-    let wal = wal.to_str().unwrap();
-    let fixed = ["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--flush-interval", "1s"];
-    command(&[&fixed[..], &["--store", store, "--durability", mode, "--wal", wal]].concat())
-}
-
-/// Plays all rounds; `serve` gives the command of each start, `between` runs after each kill.
-fn play_all(name: &str, serve: impl Fn() -> Command, between: impl Fn()) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+/// Plays all rounds; `started` gives the command of each start, `between` runs after each kill.
+fn play_all(name: &str, started: impl Fn() -> Command, between: impl Fn()) {
+    let runtime = runtime();
     let mut auditor = Auditor::default();
     let rounds = rounds();
     for round in 0..rounds {
-        let server = auditor.start(serve());
+        let server = auditor.start(started());
         // spread over what is before, within and after the flushes of a second
         auditor.play(&runtime, server, round, 1 + (round * 389) % 1500);
         between();
     }
-    let server = auditor.start(serve());
+    let server = auditor.start(started());
     assert_eq!(server.stop("TERM").code, Some(0));
-    let server = auditor.start(serve());
+    let server = auditor.start(started());
     drop(server);
     assert!(auditor.acknowledged.len() >= rounds, "there was no load");
     println!(
@@ -153,7 +132,7 @@ fn play_all(name: &str, serve: impl Fn() -> Command, between: impl Fn()) {
 fn a_killed_server_keeps_what_its_disk_has_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
-    play_all("wal", || serve(store.to_str().unwrap(), "wal", &folder.path().join("wal")), || {});
+    play_all("wal", || serve(store.to_str().unwrap(), "wal", &folder.path().join("wal"), &OPTIONS), || {});
 }
 
 #[test]
@@ -161,15 +140,10 @@ fn a_killed_server_without_its_disk_keeps_what_its_bucket_has_acknowledged() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let place = runtime.block_on(S3Place::open("killed")).unwrap();
     let disk = tempfile::tempdir().unwrap();
-    let (url, wal): (String, PathBuf) = (place.url(), disk.path().join("wal"));
     let started = || {
-        let mut command = serve(&url, "bucket", &wal);
-        command
-            .args(["--s3-endpoint", &place.access.endpoint, "--s3-allow-http"])
-            .env("AWS_ACCESS_KEY_ID", &place.access.access_key)
-            .env("AWS_SECRET_ACCESS_KEY", &place.access.secret_key)
-            .env("AWS_REGION", "us-east-1")
-            .current_dir(disk.path());
+        let mut command = serve(&place.url(), "bucket", &disk.path().join("wal"), &OPTIONS);
+        reach(&mut command, &place, &place.access.endpoint);
+        command.current_dir(disk.path());
         command
     };
     play_all("bucket", started, || {

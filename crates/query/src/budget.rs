@@ -62,6 +62,11 @@ impl Budget {
         }
     }
 
+    /// The bytes that all queries may reserve together.
+    pub(crate) fn limit(&self) -> usize {
+        self.memory_bytes_max
+    }
+
     /// Bytes reserved.
     pub(crate) fn size(&self) -> usize {
         self.reservation.size()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::physical_plan::DisplayFormatType;
 use flamestore_model::{Error, ProfileType, Result, Selector, TimeRange};
 use flamestore_segment::{Cover, ProfileDetail, ProfileRow, ReadFrom, ScanReport, SeriesRow, SeriesTable, Table};
 use flamestore_store::{HeadView, StoredSegment};
@@ -168,8 +169,11 @@ impl Unit {
 }
 
 impl Selection {
-    /// Writes the decision on each segment, a line each.
-    pub(crate) fn fmt_decisions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the decision on each segment, where `t` asks for all there is to say.
+    pub(crate) fn fmt_decisions(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if t != DisplayFormatType::Verbose {
+            return Ok(());
+        }
         let decisions = self.decisions.iter().map(|(id, decision)| format!("{id}={decision}"));
         write!(f, ", segments=[{}]", decisions.collect::<Vec<_>>().join(", "))
     }

@@ -6,9 +6,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{CPU, SECOND, START, World, query, text};
+use common::{CPU, SECOND, START, World, limits, query, text};
 use flamestore_model::{ErrorKind, TimeRange};
-use flamestore_query::{Query, ReadFrom};
+use flamestore_query::{Engine, Query, ReadFrom};
 use flamestore_segment::{RollUps, SegmentOptions, Table};
 use flamestore_store::{
     Compactor, CompactorOptions, Entropy, Manifest, ManualClock, ObjectKey, RollUpReport, RolledUp, SegmentEntry,
@@ -338,6 +338,32 @@ async fn check_year(world: &World) {
     }
 }
 
+/// Ranges of one service that begin anywhere in a window of 30 days are added up by stack; those of several services are not.
+async fn check_any_start(world: &World) {
+    let of = |selector, start: i64, days: i64| {
+        let start = JANUARY_1 + start * DAY;
+        query(selector, TimeRange { start, end: start + days * DAY })
+    };
+    let web = r#"{__type__="cpu",service_name="web"}"#;
+    for start in (0..32).step_by(5) {
+        for days in [30, 240] {
+            check(world, &of(web, start, days)).await;
+        }
+    }
+    // The whole year is one segment, which there is nothing to add to.
+    for (query, is_joined) in [(of(web, 40, 240), true), (of(CPU, 40, 240), false), (of(web, 0, 304), false)] {
+        let text = world.engine.explain_merge(&query).await.unwrap();
+        assert_eq!(text.contains(", joined"), is_joined, "{query:?} {text}");
+    }
+    // What is joined takes more than a quarter of what joining takes: with no more memory than that, call trees are merged.
+    let query = of(web, 40, 240);
+    let joined = world.engine.merge(&query).await.unwrap();
+    let memory = usize::try_from(joined.report.memory_bytes_peak).unwrap();
+    let merged = Engine::new(Arc::clone(&world.store), limits(memory)).unwrap().merge(&query).await.unwrap();
+    assert_eq!(text(&merged.value), text(&joined.value));
+    assert!(merged.report.memory_bytes_peak < joined.report.memory_bytes_peak, "{:?}", merged.report);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_year_answers_as_its_days_do() {
     let mut world = year().await;
@@ -361,6 +387,7 @@ async fn a_year_answers_as_its_days_do() {
     let ragged = query(CPU, TimeRange { start: JANUARY_1 + 33 * DAY + 5 * HOUR, end: JANUARY_1 + 288 * DAY });
     let report = world.engine.merge(&ragged).await.unwrap().report;
     assert_eq!((report.segments_read, report.months), (5, 16));
+    check_any_start(&world).await;
     let problems = flamestore_store::check(&world.store.options().bucket).await.unwrap().problems;
     assert_eq!(problems, []);
 

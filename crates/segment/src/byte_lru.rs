@@ -28,6 +28,11 @@ impl<K: Clone + Eq + Hash, V: Clone> ByteLru<K, V> {
         Self { bytes_max, bytes: 0, uses: 0, values: HashMap::new(), order: BTreeMap::new() }
     }
 
+    /// The bound.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     /// The bytes of all values.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -25,6 +25,7 @@ mod pair_scan;
 mod reader;
 mod report;
 mod resolution;
+mod row_group;
 mod rows;
 mod scan;
 mod schema;
@@ -39,7 +40,7 @@ pub use cover::{Cover, ReadFrom};
 pub use days::{DaysOf, roll_up_days};
 pub use input::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, SeriesInput};
 pub use metric::names as metric_names;
-pub use reader::{DictionaryCache, SegmentFacts, SegmentReader, TableFacts, inspect, read_everything};
+pub use reader::{DictionaryCache, SegmentFacts, SegmentReader, StackSums, TableFacts, inspect, read_everything};
 pub use report::ScanReport;
 pub use resolution::{Resolution, RollUps};
 pub use rows::{

@@ -10,17 +10,14 @@
 //! (Layout: the Parquet format's page on encodings.)
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 use parquet::basic::{Encoding, Type};
-use parquet::column::page::{Page, PageReader};
+use parquet::column::page::Page;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
-use parquet::file::serialized_reader::SerializedPageReader;
 
 /// Parts of a file, by where they lie in it.
 pub(crate) struct Fetched {
@@ -71,85 +68,29 @@ fn beyond(start: u64) -> ParquetError {
     ParquetError::EOF(format!("a page at {start} ends beyond what was fetched"))
 }
 
-/// Checks the pages of byte strings that lie within what was fetched.
+/// Checks a page, once it is decompressed.
 ///
 /// # Errors
-/// When a page cannot be read, or claims more values than its header tells.
-pub(crate) fn check_pages(metadata: &ParquetMetaData, parts: Vec<(Range<u64>, Bytes)>) -> Result<()> {
-    let fetched = Arc::new(Fetched::new(parts));
-    for (group, row_group) in metadata.row_groups().iter().enumerate() {
-        for (leaf, column) in row_group.columns().iter().enumerate() {
-            if column.column_type() != Type::BYTE_ARRAY {
-                continue;
-            }
-            let rows = usize::try_from(row_group.num_rows()).unwrap_or(0);
-            let pages = metadata.offset_index().and_then(|index| index.get(group)?.get(leaf));
-            match pages.map(|index| index.page_locations()).filter(|pages| !pages.is_empty()) {
-                Some(pages) => check_located(&fetched, column, rows, pages)?,
-                None => check_chunk(&fetched, column, rows)?,
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_located(
-    fetched: &Arc<Fetched>,
-    column: &ColumnChunkMetaData,
-    rows: usize,
-    pages: &[PageLocation],
-) -> Result<()> {
-    let within = |page: &PageLocation| {
-        let (start, length) = (u64::try_from(page.offset).ok()?, u64::try_from(page.compressed_page_size).ok()?);
-        let end = start.checked_add(length)?;
-        fetched.parts.iter().find(|(range, _)| range.start <= start && end <= range.end)
-    };
-    if !pages.iter().any(|page| within(page).is_some()) {
+/// When it claims more byte strings than its header tells.
+pub(crate) fn check_page(column: &ColumnChunkMetaData, page: &Page) -> Result<()> {
+    if column.column_type() != Type::BYTE_ARRAY {
         return Ok(());
     }
-    let mut reader = SerializedPageReader::new(Arc::clone(fetched), column, rows, Some(pages.to_vec()))?;
-    if u64::try_from(pages[0].offset).ok() != Some(column.byte_range().0) {
-        // A dictionary lies before the pages; it may have been fetched earlier.
-        reader.skip_next_page()?;
-    }
-    for page in pages {
-        match within(page) {
-            Some(_) => check_page(column, reader.get_next_page()?)?,
-            None => reader.skip_next_page()?,
-        }
-    }
-    Ok(())
-}
-
-fn check_chunk(fetched: &Arc<Fetched>, column: &ColumnChunkMetaData, rows: usize) -> Result<()> {
-    let (start, length) = column.byte_range();
-    let is_within = |range: &Range<u64>| range.start <= start && start.saturating_add(length) <= range.end;
-    if !fetched.parts.iter().any(|(range, _)| is_within(range)) {
-        return Ok(());
-    }
-    let mut reader = SerializedPageReader::new(Arc::clone(fetched), column, rows, None)?;
-    while let Some(page) = reader.get_next_page()? {
-        check_page(column, Some(page))?;
-    }
-    Ok(())
-}
-
-fn check_page(column: &ColumnChunkMetaData, page: Option<Page>) -> Result<()> {
     let (bytes, encoding, values) = match page {
-        Some(Page::DataPage { buf, num_values, encoding, .. }) => (after_levels(column, buf)?, encoding, num_values),
-        Some(Page::DataPageV2 { buf, num_values, encoding, def_levels_byte_len, rep_levels_byte_len, .. }) => {
-            let levels = u64::from(def_levels_byte_len) + u64::from(rep_levels_byte_len);
+        Page::DataPage { buf, num_values, encoding, .. } => (after_levels(column, buf.clone())?, encoding, num_values),
+        Page::DataPageV2 { buf, num_values, encoding, def_levels_byte_len, rep_levels_byte_len, .. } => {
+            let levels = u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len);
             let levels = usize::try_from(levels).ok().filter(|levels| *levels <= buf.len()).ok_or_else(damaged)?;
             (buf.slice(levels..), encoding, num_values)
         }
-        Some(Page::DictionaryPage { .. }) | None => return Ok(()),
+        Page::DictionaryPage { .. } => return Ok(()),
     };
     let mut stream = Stream(&bytes);
     match encoding {
-        Encoding::DELTA_LENGTH_BYTE_ARRAY => stream.header(values).map(drop),
+        Encoding::DELTA_LENGTH_BYTE_ARRAY => stream.header(*values).map(drop),
         Encoding::DELTA_BYTE_ARRAY => {
-            stream.skip(values)?;
-            stream.header(values).map(drop)
+            stream.skip(*values)?;
+            stream.header(*values).map(drop)
         }
         _ => Ok(()),
     }

@@ -16,8 +16,8 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 
 use crate::page_check::Fetched;
-use crate::pages::{ColumnPages, dictionary_range, fits};
-use crate::scan::{Plan, TableFile, YieldOnce, fetch_parts, guard, page_rows, pages, plan_scan, report_plan};
+use crate::pages::{ColumnPages, fits, page_ranges};
+use crate::scan::{Plan, TableFile, YieldOnce, fetch_parts, guard, pages, plan_scan, report_plan};
 use crate::{ScanReport, TableSource};
 
 /// The names of an id column and a value column, neither of which has nulls.
@@ -68,19 +68,7 @@ struct Group<'a> {
 impl Group<'_> {
     /// Where the pages lie that hold wanted rows, and the dictionaries they need.
     fn byte_ranges(&self, wanted: &[Range<u64>]) -> Vec<Range<u64>> {
-        let mut ranges = Vec::new();
-        for located in [self.ids, self.values] {
-            ranges.extend(dictionary_range(located));
-            let (_, pages) = located;
-            for (page, rows) in pages.iter().zip(page_rows(pages, 0..self.rows)) {
-                let first = wanted.partition_point(|range| range.end <= rows.start);
-                if wanted.get(first).is_some_and(|range| range.start < rows.end) {
-                    let start = u64::try_from(page.offset).unwrap_or(0);
-                    ranges.push(start..start + u64::try_from(page.compressed_page_size).unwrap_or(0));
-                }
-            }
-        }
-        ranges
+        [self.ids, self.values].into_iter().flat_map(|located| page_ranges(located, self.rows, wanted)).collect()
     }
 }
 

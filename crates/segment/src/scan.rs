@@ -1,7 +1,7 @@
 //! Scans of one table: only the pages of the wanted rows and columns are fetched and decoded.
 //!
 //! ```text
-//! row ranges ─▶ row groups + row selection ─▶ push decoder ─▶ byte ranges ─▶ source ─▶ record batches
+//! row ranges ─▶ row groups ─▶ pages ─▶ byte ranges ─▶ source ─▶ record batches
 //! ```
 //!
 //! Fetching is asynchronous, decoding is not; a panic of the decoder on damaged bytes is caught and becomes `Corrupt`.
@@ -18,23 +18,19 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 use flamestore_model::{Error, Result};
 use futures::FutureExt;
-use parquet::DecodeResult;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelectionPolicy};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 
-use crate::page_check::check_pages;
+use crate::page_check::Fetched;
+use crate::row_group::WantedRowGroup;
 use crate::schema::{Column, FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
 use crate::seal::body_end;
 use crate::{ScanReport, TableSource};
-
-/// Rows of a decoded batch: large, so that the cost of a batch does not show.
-const BATCH_ROWS: usize = 1 << 15;
 
 /// The opened footer of a table.
 pub(crate) struct TableFile {
@@ -202,35 +198,27 @@ pub(crate) async fn scan(
     report: &mut ScanReport,
     each: &mut (dyn FnMut(&RecordBatch) -> Result<()> + Send),
 ) -> Result<()> {
-    let table = file.table;
-    let Some(mut decoder) = decoder(file, columns, ranges, report)? else { return Ok(()) };
-    let mut reader = source.reader(table).await?;
-    loop {
-        match guard(table, || decoder.try_next_reader())? {
-            DecodeResult::NeedsData(wanted) => fetch(file, reader.as_mut(), &mut decoder, wanted, report).await?,
-            DecodeResult::Data(mut batches) => {
-                while let Some(batch) = guard(table, || batches.next().transpose())? {
-                    report.rows += batch.num_rows() as u64;
-                    each(&batch)?;
-                }
-                YieldOnce::default().await;
-            }
-            DecodeResult::Finished => return Ok(()),
-        }
+    let (mask, plan) = plan_scan(file, columns, ranges)?;
+    report_plan(file, &mask, &plan, report);
+    if plan.row_groups.is_empty() {
+        return Ok(());
     }
-}
-
-async fn fetch(
-    file: &TableFile,
-    reader: &mut dyn AsyncFileReader,
-    decoder: &mut ParquetPushDecoder,
-    wanted: Vec<Range<u64>>,
-    report: &mut ScanReport,
-) -> Result<()> {
-    let parts = fetch_parts(file, reader, wanted, report).await?;
-    guard(file.table, || check_pages(file.parquet(), parts.clone()))?;
-    let (wanted, fetched) = parts.into_iter().unzip();
-    guard(file.table, || decoder.push_ranges(wanted, fetched))
+    let schema = file.parquet().file_metadata().schema_descr();
+    let levels = guard(file.table, || parquet_to_arrow_field_levels(schema, mask.clone(), None))?;
+    let mut reader = source.reader(file.table).await?;
+    for (number, (rows, wanted)) in plan.row_groups.iter().zip(&plan.by_group) {
+        let wanted: Vec<Range<u64>> = wanted.iter().map(|r| r.start - rows.start..r.end - rows.start).collect();
+        let group = WantedRowGroup::new(file, *number, &mask, &wanted);
+        let bytes = guard(file.table, || Ok::<_, ParquetError>(group.byte_ranges()))?;
+        let fetched = Fetched::new(fetch_parts(file, reader.as_mut(), bytes, report).await?);
+        let mut batches = group.batches(&levels, fetched)?;
+        while let Some(batch) = batches.next(file)? {
+            report.rows += batch.num_rows() as u64;
+            each(&batch)?;
+        }
+        YieldOnce::default().await;
+    }
+    Ok(())
 }
 
 /// These bytes of a table, with one request.
@@ -255,36 +243,9 @@ pub(crate) async fn fetch_parts(
     }
 }
 
-/// A decoder of the wanted rows and columns, or nothing when there is no row.
-fn decoder(
-    file: &TableFile,
-    columns: &[&str],
-    ranges: &[Range<u64>],
-    report: &mut ScanReport,
-) -> Result<Option<ParquetPushDecoder>> {
-    let (mask, plan) = plan_scan(file, columns, ranges)?;
-    report_plan(file, &mask, &plan, report);
-    if plan.row_groups.is_empty() {
-        return Ok(None);
-    }
-    guard(file.table, || {
-        let selection = RowSelection::from_consecutive_ranges(plan.selected.iter().cloned(), plan.rows);
-        ParquetPushDecoderBuilder::new_with_metadata(file.metadata.clone())
-            .with_batch_size(BATCH_ROWS)
-            .with_row_groups(plan.row_groups.clone())
-            .with_row_selection(selection)
-            .with_row_selection_policy(RowSelectionPolicy::Selectors)
-            .with_projection(mask)
-            .build()
-    })
-    .map(Some)
-}
-
-/// Row groups that hold wanted rows, and the wanted rows counted from the first of them on.
+/// Row groups that hold wanted rows.
 pub(crate) struct Plan {
     pub(crate) row_groups: Vec<usize>,
-    rows: usize,
-    selected: Vec<Range<usize>>,
     /// The rows of each row group, and those of them that are wanted.
     pub(crate) by_group: Vec<(Range<u64>, Vec<Range<u64>>)>,
 }
@@ -303,7 +264,7 @@ pub(crate) fn plan_scan(file: &TableFile, columns: &[&str], ranges: &[Range<u64>
 }
 
 fn plan(file: &TableFile, ranges: &[Range<u64>]) -> Plan {
-    let mut plan = Plan { row_groups: Vec::new(), rows: 0, selected: Vec::new(), by_group: Vec::new() };
+    let mut plan = Plan { row_groups: Vec::new(), by_group: Vec::new() };
     for (group, rows) in file.row_groups() {
         let first = ranges.partition_point(|range| range.end <= rows.start);
         let inside = ranges[first..].iter().take_while(|range| range.start < rows.end);
@@ -314,9 +275,6 @@ fn plan(file: &TableFile, ranges: &[Range<u64>]) -> Plan {
         if inside.is_empty() {
             continue;
         }
-        let relative = |row: u64| plan.rows + usize::try_from(row - rows.start).unwrap_or(usize::MAX);
-        plan.selected.extend(inside.iter().map(|range| relative(range.start)..relative(range.end)));
-        plan.rows = relative(rows.end);
         plan.row_groups.push(group);
         plan.by_group.push((rows, inside));
     }

@@ -321,17 +321,17 @@ impl Table {
 
     /// The table's columns as Arrow types. The head's SQL view and the Parquet files share it.
     pub fn schema(self) -> SchemaRef {
-        static SCHEMAS: LazyLock<Vec<SchemaRef>> =
-            LazyLock::new(|| Table::ALL.map(|table| build_schema(table.columns())).to_vec());
-        Arc::clone(&SCHEMAS[self.index()])
+        self.schema_of(FORMAT_VERSION)
     }
 
     /// The table's columns in files of format `version`: as [`Self::schema`], but for names that have changed since.
     pub fn schema_of(self, version: u32) -> SchemaRef {
-        match std::ptr::eq(self.columns_of(version), self.columns()) {
-            true => self.schema(),
-            false => build_schema(self.columns_of(version)),
-        }
+        /// Of all tables, from the first version on.
+        static SCHEMAS: LazyLock<Vec<Vec<SchemaRef>>> = LazyLock::new(|| {
+            let of = |version| Table::ALL.map(|table| build_schema(table.columns_of(version))).to_vec();
+            (1..=FORMAT_VERSION).map(of).collect()
+        });
+        Arc::clone(&SCHEMAS[version.clamp(1, FORMAT_VERSION) as usize - 1][self.index()])
     }
 
     /// The columns rows are sorted by.

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::header;
+use axum::routing::get;
 use flamestore_model::{Error, Result};
 use flamestore_proto::parca::profilestore::profile_store_service_server::SERVICE_NAME as PROFILE_STORE;
 use flamestore_proto::push::v1::pusher_service_server::SERVICE_NAME as PUSHER;
@@ -67,6 +69,14 @@ impl Server {
             abort: abort.clone(),
         })?;
         Ok(Self { config, store, local_addr, socket, router, health, leaving, abort })
+    }
+
+    /// The same server with a page of JSON at `path`, which is none of the API's. Like `/ready`, it takes no place among
+    /// `requests_max`.
+    pub fn with_page(mut self, path: &'static str, render: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
+        let answer = async move || ([(header::CONTENT_TYPE, "application/json")], render());
+        self.router = self.router.route(path, get(answer));
+        self
     }
 
     /// The address it listens on, with the port it got.

@@ -230,6 +230,42 @@ impl SegmentEntry {
     }
 }
 
+#[cfg(test)]
+impl SegmentEntry {
+    /// A fresh segment without rows and tables, of profiles from the first to the last of `times`: tests say what else counts.
+    pub(crate) fn blank(id: SegmentId, times: (i64, i64)) -> Self {
+        Self {
+            id,
+            tenant: Tenant::default(),
+            day: Day::of(times.0),
+            level: 0,
+            source: SegmentSource::Flush,
+            time_min: times.0,
+            time_max: times.1,
+            profile_types: Vec::new(),
+            services: Vec::new(),
+            tables: Vec::new(),
+            sample_rows: 0,
+            profile_rows: 0,
+            series: 0,
+            stacks: 0,
+            created_unix_nano: 0,
+            writer: String::new(),
+            writer_epoch: 0,
+            format_version: 1,
+            covers: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl TableEntry {
+    /// A small table of `rows`.
+    pub(crate) fn of_rows(table: Table, rows: u64) -> Self {
+        Self { table, bytes: 10, rows, footer_bytes: 1, checksum: 0 }
+    }
+}
+
 impl DayCover {
     fn is_wrong(&self) -> bool {
         self.time_min > self.time_max
@@ -335,15 +371,11 @@ mod tests {
             checksum: u64::MAX - number,
         };
         let entry = |id, tenant: Tenant, days: i32, source| {
-            let day = Day::from_days(days).unwrap_or_else(|e| panic!("{e}"));
+            let times = (i64::from(days) * 86_400_000_000_000, i64::from(days + 1) * 86_400_000_000_000 - 1);
             Arc::new(SegmentEntry {
-                id,
                 tenant,
-                day,
                 level: 1,
                 source,
-                time_min: i64::from(days) * 86_400_000_000_000,
-                time_max: i64::from(days + 1) * 86_400_000_000_000 - 1,
                 profile_types: vec!["process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned()],
                 services: vec!["api".to_owned(), "web".to_owned()],
                 tables: (0..).zip(Table::ALL).map(table).collect(),
@@ -354,8 +386,7 @@ mod tests {
                 created_unix_nano: 5,
                 writer: "w".to_owned(),
                 writer_epoch: 6,
-                format_version: 1,
-                covers: Vec::new(),
+                ..SegmentEntry::blank(id, times)
             })
         };
         let earlier = vec![EarlierWal { wal: 0, epoch: 3, flushes: 2 }];

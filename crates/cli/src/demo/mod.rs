@@ -26,7 +26,7 @@ use crate::client::{Client, Remote};
 use crate::config::{BucketArgs, LimitArgs, Settings, listen_address, store_url};
 use crate::failure::{Failure, Outcome};
 use crate::output;
-use crate::serve::{StopSignal, bind, ready_line};
+use crate::serve::{Bound, StopSignal, bind, ready_line};
 use profiler::Window;
 
 /// The service under which the demo's own profiles are found.
@@ -55,7 +55,7 @@ impl Demo {
         let bucket = BucketArgs::default();
         let settings = Settings::read(None, Some(&self.store), Some(self.listen), &bucket, &LimitArgs::default())?;
         let stop = StopSignal::new()?;
-        let (server, tending) = bind(&settings).await?;
+        let Bound { server, tending, .. } = bind(&settings).await?;
         let address = server.local_addr();
         output::print(&ready_line(address, &self.store))?;
         output::print(&intro(address))?;

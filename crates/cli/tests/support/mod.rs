@@ -1,5 +1,7 @@
 //! Runs the real command: a server that is ended by its id, and commands that are bounded in time.
 
+pub(crate) mod load;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -12,18 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::EmissionType;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use flamestore_calltree::ValueTree;
 use flamestore_model::{Error, Labels, Result, Temporality};
 use flamestore_segment::{ProfileRow, ReadFrom, ScanReport, WindowRow};
 
-use super::exec::{one_tree, properties};
+use super::exec::{leaf, one_tree, properties};
 use super::merger::Merger;
 use super::over_time::{Part, SeriesParts};
 use crate::answer::Combine;
@@ -59,10 +57,7 @@ impl DisplayAs for CombineExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let from = if self.from == ReadFrom::Samples { ", from=samples" } else { "" };
         write!(f, "CombineExec: {}, combine={}{from}", self.selection, self.combine)?;
-        match t {
-            DisplayFormatType::Verbose => self.selection.fmt_decisions(f),
-            _ => Ok(()),
-        }
+        self.selection.fmt_decisions(t, f)
     }
 }
 
@@ -71,32 +66,7 @@ impl ExecutionPlan for CombineExec {
         "CombineExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
-    ) -> PlanResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf!();
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
         let budget = Budget::new("CombineExec", &task, Arc::clone(self.scope.sink()));
@@ -109,10 +79,6 @@ impl ExecutionPlan for CombineExec {
             baseline: BaselineMetrics::new(&self.metrics, partition),
         };
         Ok(one_tree(codec::schema(1), async move { job.run(budget).await.map_err(outward) }))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the tree operators have in common.
+//! What the operators have in common.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::budget::Budget;
 use crate::codec;
 use crate::error::outward;
 
-/// Operators that emit what they have once their input ended.
+/// What holds of an operator with `partitions` of `schema`, whose rows come to an end.
 pub(crate) fn properties(schema: SchemaRef, partitions: usize, emission: EmissionType) -> Arc<PlanProperties> {
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new(schema),
@@ -47,6 +47,49 @@ pub(crate) fn one_tree(
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
+
+/// What all nodes of a plan say that read what they answer themselves, and have fields `properties` and `metrics`.
+macro_rules! leaf {
+    () => {
+        fn properties(&self) -> &Arc<::datafusion::physical_plan::PlanProperties> {
+            &self.properties
+        }
+
+        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+            Vec::new()
+        }
+
+        fn apply_expressions(
+            &self,
+            _f: &mut dyn FnMut(
+                &Arc<dyn ::datafusion::physical_plan::PhysicalExpr>,
+            ) -> ::datafusion::error::Result<::datafusion::common::tree_node::TreeNodeRecursion>,
+        ) -> ::datafusion::error::Result<::datafusion::common::tree_node::TreeNodeRecursion> {
+            Ok(::datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        }
+
+        fn replace_children(
+            self: Arc<Self>,
+            _children: Vec<Arc<dyn ExecutionPlan>>,
+            _options: ::datafusion::physical_plan::ReplaceChildrenOptions,
+        ) -> ::datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+            Ok(self)
+        }
+
+        fn with_new_children(
+            self: Arc<Self>,
+            _children: Vec<Arc<dyn ExecutionPlan>>,
+        ) -> ::datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+            Ok(self)
+        }
+
+        fn metrics(&self) -> Option<::datafusion::physical_plan::metrics::MetricsSet> {
+            Some(self.metrics.clone_inner())
+        }
+    };
+}
+
+pub(crate) use leaf;
 
 enum Row<F> {
     Coming(F),

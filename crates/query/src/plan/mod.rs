@@ -20,6 +20,7 @@ mod over_time;
 mod planner;
 mod unit;
 
+pub(crate) use exec::{leaf, properties};
 pub(crate) use merge::spread;
 pub(crate) use merger::dictionary_bytes;
 pub(crate) use nodes::{DiffNode, MergeNode};

@@ -7,9 +7,9 @@ use datafusion::common::runtime::SpawnedTask;
 use flamestore_calltree::ValueTree;
 use flamestore_model::{Error, ProfileType, Result, TimeRange};
 use flamestore_segment::{
-    Cover, DictionaryEntry, DictionarySelection, ProfileRow, ReadFrom, ScanReport, SegmentReader, WindowRow,
+    Cover, DictionaryEntry, DictionarySelection, ProfileRow, ReadFrom, ScanReport, SegmentReader, StackSums, WindowRow,
 };
-use flamestore_store::{HeadSelection, HeadView};
+use flamestore_store::{HeadSelection, HeadView, StoredSegment};
 use futures::{StreamExt, TryStreamExt};
 
 use super::merger::{Merger, check_magnitude};
@@ -26,7 +26,17 @@ pub(crate) struct UnitJob<'a> {
     pub(crate) range: TimeRange,
     pub(crate) from: ReadFrom,
     pub(crate) dictionaries_at_once: usize,
+    /// Whether what is read of a single dictionary stays sums by stack, to be added to those of other segments.
+    pub(crate) joins: bool,
     pub(crate) scan: &'a ScanMetrics,
+}
+
+/// What a unit comes to.
+pub(crate) enum Merged {
+    /// A call tree without symbols that no node uses.
+    Tree(ValueTree),
+    /// The sums by stack of the one dictionary of a segment.
+    Sums(StackSums),
 }
 
 /// What is selected of one dictionary.
@@ -41,7 +51,7 @@ pub(super) struct Group {
 ///
 /// # Errors
 /// `Corrupt` when the unit is damaged, `Exhausted` over the budget, `Invalid` when types mix or sums leave 64 bits.
-pub(crate) async fn merge(unit: &Unit, job: &UnitJob<'_>, budget: Budget) -> Result<(ValueTree, Budget)> {
+pub(crate) async fn merge(unit: &Unit, job: &UnitJob<'_>, budget: Budget) -> Result<(Merged, Budget)> {
     match merge_from(unit, job, job.from, budget.fresh()).await {
         Err(error) if is_damage(&error) && job.from != ReadFrom::Samples && unit.has_samples() && unit.is_segment() => {
             tracing::warn!(segment = %unit.id, %error, "a segment is damaged: its samples are tried");
@@ -51,13 +61,40 @@ pub(crate) async fn merge(unit: &Unit, job: &UnitJob<'_>, budget: Budget) -> Res
     }
 }
 
-async fn merge_from(unit: &Unit, job: &UnitJob<'_>, from: ReadFrom, budget: Budget) -> Result<(ValueTree, Budget)> {
+async fn merge_from(unit: &Unit, job: &UnitJob<'_>, from: ReadFrom, budget: Budget) -> Result<(Merged, Budget)> {
     let mut scan = ScanReport::default();
     let cover = unit.cover(&job.range, from, &mut scan).await?;
     let rows_budget = budget.fresh();
     rows_budget.grow(size_of_val(cover.profiles.as_slice()) + size_of_val(cover.windows.as_slice()))?;
     report(job, &scan);
-    let groups = by_dictionary(unit, &cover, job.types)?;
+    let mut groups = by_dictionary(unit, &cover, job.types)?;
+    let single = if job.joins && groups.len() == 1 { groups.pop_first() } else { None };
+    let merged = match (&unit.source, single) {
+        (Source::Segment(stored), Some((dictionary, group))) => {
+            let sums = SpawnedTask::spawn(sum_stacks(Arc::clone(stored), dictionary, group, budget));
+            let (sums, budget, scan) = join(sums).await?;
+            job.scan.add_dictionary();
+            report(job, &scan);
+            (Merged::Sums(sums), budget)
+        }
+        (_, single) => {
+            groups.extend(single);
+            let (tree, budget) = merge_groups(unit, job, groups, budget).await?;
+            (Merged::Tree(tree), budget)
+        }
+    };
+    job.sink.add_cover(&cover);
+    job.sink.add_series(count_series(&cover));
+    job.scan.add_cover(&cover);
+    Ok(merged)
+}
+
+async fn merge_groups(
+    unit: &Unit,
+    job: &UnitJob<'_>,
+    groups: BTreeMap<u32, Group>,
+    budget: Budget,
+) -> Result<(ValueTree, Budget)> {
     let reading = budget.fresh();
     let trees = groups.into_iter().map(|(dictionary, group)| {
         let budget = reading.fresh();
@@ -71,9 +108,6 @@ async fn merge_from(unit: &Unit, job: &UnitJob<'_>, from: ReadFrom, budget: Budg
         drop(held);
         sum.add(tree)?;
     }
-    job.sink.add_cover(&cover);
-    job.sink.add_series(count_series(&cover));
-    job.scan.add_cover(&cover);
     sum.finish()
 }
 
@@ -99,25 +133,37 @@ pub(super) async fn merge_dictionary(
     group: Group,
     budget: Budget,
 ) -> Result<(ValueTree, Budget, ScanReport)> {
+    let view = match source {
+        Source::Segment(stored) => {
+            let (sums, budget, scan) = sum_stacks(stored, dictionary_id, group, budget).await?;
+            return Ok((sums.into_tree().prune_symbols(), budget, scan));
+        }
+        Source::Head(view) => view,
+    };
+    check_totals(&group)?;
+    let service_name = service_of(&view, dictionary_id);
+    let selection = HeadSelection { dictionary_id, service_name, profiles: group.profiles };
+    let rows = selection.profiles.iter().map(|profile| u64::from(profile.row_count)).sum();
+    let scan = ScanReport { rows, ..ScanReport::default() };
+    let merged = SpawnedTask::spawn_blocking(move || Ok(view.merge_dictionary(&selection)));
+    Ok((join(merged).await?.prune_symbols(), budget, scan))
+}
+
+/// The sums by stack of what is selected of one dictionary of a segment, and the budget that holds what reading it takes.
+async fn sum_stacks(
+    stored: Arc<StoredSegment>,
+    dictionary_id: u32,
+    group: Group,
+    budget: Budget,
+) -> Result<(StackSums, Budget, ScanReport)> {
     check_totals(&group)?;
     let Group { profiles, windows } = group;
+    let entry = entry_of(&stored.reader, dictionary_id).await?;
+    budget.grow(dictionary_bytes(&entry))?;
+    let selection = DictionarySelection { entry, profiles, windows };
     let mut scan = ScanReport::default();
-    let tree = match source {
-        Source::Segment(stored) => {
-            let entry = entry_of(&stored.reader, dictionary_id).await?;
-            budget.grow(dictionary_bytes(&entry))?;
-            let selection = DictionarySelection { entry, profiles, windows };
-            stored.reader.merge_dictionary(&selection, &mut scan).await?
-        }
-        Source::Head(view) => {
-            let service_name = service_of(&view, dictionary_id);
-            let selection = HeadSelection { dictionary_id, service_name, profiles };
-            scan.rows = selection.profiles.iter().map(|profile| u64::from(profile.row_count)).sum();
-            let merged = SpawnedTask::spawn_blocking(move || Ok(view.merge_dictionary(&selection)));
-            join(merged).await?
-        }
-    };
-    Ok((tree.prune_symbols(), budget, scan))
+    let sums = stored.reader.sum_stacks(&selection, &mut scan).await?;
+    Ok((sums, budget, scan))
 }
 
 /// The service of a dictionary of a head.

@@ -9,17 +9,13 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::execution_plan::EmissionType;
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use flamestore_model::{Error, TimeRange};
 use flamestore_segment::{ProfileRow, ReadFrom, ScanReport, SeriesRow, WindowRow};
 use flamestore_store::HeadView;
@@ -32,7 +28,7 @@ use super::head_rows;
 use crate::budget::Budget;
 use crate::error::{is_damage, outward};
 use crate::metrics::ScanMetrics;
-use crate::plan::spread;
+use crate::plan::{leaf, properties, spread};
 use crate::scope::Scope;
 use crate::selection::{Selection, Source, Unit};
 
@@ -164,12 +160,7 @@ impl RowsExec {
         let groups = partitions.clamp(1, selection.units.len().max(1));
         let metrics = ExecutionPlanMetricsSet::new();
         ScanMetrics::planned(&metrics, &selection);
-        let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(groups),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        ));
+        let properties = properties(schema, groups, EmissionType::Incremental);
         let partitions = spread(&selection.units, groups);
         let scope = Arc::clone(&table.scope);
         let (kind, head_ids) = (table.kind, table.head_ids);
@@ -182,10 +173,7 @@ impl DisplayAs for RowsExec {
         let schema = self.schema();
         let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         write!(f, "{}: {}, columns=[{}]", self.kind.exec_name(), self.selection, columns.join(", "))?;
-        match t {
-            DisplayFormatType::Verbose => self.selection.fmt_decisions(f),
-            _ => Ok(()),
-        }
+        self.selection.fmt_decisions(t, f)
     }
 }
 
@@ -194,32 +182,7 @@ impl ExecutionPlan for RowsExec {
         self.kind.exec_name()
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf!();
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let name = format!("{}[{partition}]", self.kind.exec_name());
@@ -241,10 +204,6 @@ impl ExecutionPlan for RowsExec {
         });
         let batches = batches.map_err(outward).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 }
 

@@ -14,10 +14,11 @@
 //!
 //! Bounded: a piece by [`MergeLimits::piece_bytes_max`], which one profile or one dictionary can pass; dictionaries that are merged at one
 //! time by [`MergeLimits::dictionary_bytes_max`], which one dictionary, the merged one and a map of ids per input can pass;
-//! footers and series of all inputs stay in memory.
+//! of every input 40 bytes a series and 150 a service stay in memory, and the names of distinct series; footers as the cache of the readers has room.
 
 mod piece;
 mod rules;
+mod series;
 mod service;
 
 use std::collections::BTreeMap;
@@ -26,9 +27,10 @@ use std::sync::Arc;
 use flamestore_model::{Error, Result, Selector, TimeRange};
 
 use crate::schema::Table;
-use crate::{DictionaryEntry, ScanReport, SegmentInput, SegmentReader, SeriesRow};
+use crate::{DictionaryEntry, ScanReport, SegmentInput, SegmentReader};
 use piece::Piece;
 use rules::Rules;
+use series::{InputSeries, SeriesNames};
 use service::OpenService;
 
 /// Profiles to leave out: those of the series `selector` fits that were taken within `range`.
@@ -91,8 +93,8 @@ pub struct SegmentMerger {
 struct Input {
     reader: Arc<SegmentReader>,
     dictionaries: Arc<Vec<DictionaryEntry>>,
-    /// The rows of `series` by dictionary.
-    series: Vec<Vec<SeriesRow>>,
+    /// Its series by dictionary.
+    series: Vec<Vec<InputSeries>>,
     /// Bytes of the decoded samples of an average profile.
     profile_bytes: u64,
 }
@@ -111,8 +113,9 @@ impl SegmentMerger {
     /// As all reads of a segment.
     pub async fn new(inputs: Vec<Arc<SegmentReader>>, drop: Vec<DropRule>, limits: MergeLimits) -> MergeResult<Self> {
         let mut opened = Vec::with_capacity(inputs.len());
+        let mut names = SeriesNames::default();
         for (at, reader) in inputs.into_iter().enumerate() {
-            opened.push(Input::open(reader).await.map_err(MergeError::of(at))?);
+            opened.push(Input::open(reader, &mut names).await.map_err(MergeError::of(at))?);
         }
         let mut services: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
         for (at, input) in opened.iter().enumerate() {
@@ -179,7 +182,7 @@ impl SegmentMerger {
     fn service_bytes(&self, service: &ServiceParts) -> u64 {
         let bytes = |(input, dictionary): &(usize, usize)| {
             let input = &self.inputs[*input];
-            let profiles: u64 = input.series[*dictionary].iter().map(|series| u64::from(series.profiles.count)).sum();
+            let profiles: u64 = input.series[*dictionary].iter().map(|series| u64::from(series.profiles)).sum();
             profiles * input.profile_bytes
         };
         let dictionary =
@@ -190,14 +193,9 @@ impl SegmentMerger {
 }
 
 impl Input {
-    async fn open(reader: Arc<SegmentReader>) -> Result<Self> {
-        let (dictionaries, table) = (reader.dictionaries().await?, reader.series().await?);
-        let mut series: Vec<Vec<SeriesRow>> = vec![Vec::new(); dictionaries.len()];
-        for row in &table.rows {
-            if let Some(of_dictionary) = series.get_mut(row.dictionary_id as usize) {
-                of_dictionary.push(row.clone());
-            }
-        }
+    async fn open(reader: Arc<SegmentReader>, names: &mut SeriesNames) -> Result<Self> {
+        let dictionaries = reader.dictionaries().await?;
+        let series = names.by_dictionary(&*reader.series().await?, dictionaries.len());
         let (samples, profiles) = (reader.rows(Table::Samples).await?, reader.rows(Table::Profiles).await?);
         let profile_bytes = piece::PROFILE_BYTES + samples * piece::SAMPLE_BYTES / profiles.max(1);
         Ok(Self { reader, dictionaries, series, profile_bytes })

@@ -3,7 +3,7 @@
 use flamestore_model::TimeRange;
 
 use super::DropRule;
-use crate::SeriesRow;
+use super::series::SeriesName;
 
 /// The rules of a merge.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl Rules {
         Self(rules)
     }
 
-    pub(super) fn of(&self, series: &SeriesRow) -> DroppedTimes {
+    pub(super) fn of(&self, series: &SeriesName) -> DroppedTimes {
         if self.0.is_empty() {
             return DroppedTimes::default();
         }

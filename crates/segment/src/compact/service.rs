@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use flamestore_calltree::{MergedSealed, NONE, SealedDictionary, SealedRemap, merge_sealed};
-use flamestore_model::{Labels, ProfileType};
+use flamestore_model::Labels;
 use roaring::RoaringBitmap;
 
 use super::piece::{PROFILE_BYTES, Piece, SAMPLE_BYTES, ServicePiece};
 use super::rules::{DroppedTimes, Rules};
+use super::series::{InputSeries, SeriesName};
 use super::{Input, MergeError, MergeLimits, MergeResult, ServiceParts};
-use crate::{ProfileDetail, ProfileInput, ProfileRow, ProfileSamples, ScanReport, SeriesInput, SeriesRow};
+use crate::{ProfileDetail, ProfileInput, ProfileRow, ProfileSamples, ScanReport, SeriesInput};
 
 /// Profiles of the series that are listed at one time; one series can pass it.
 const LISTED_PROFILES_MAX: u64 = 8192;
@@ -40,8 +41,7 @@ struct Part {
 /// A series of the service, and its rows by part.
 #[derive(Debug)]
 struct MergedSeries {
-    profile_type: ProfileType,
-    labels: Labels,
+    name: Arc<SeriesName>,
     parts: Vec<(usize, u32)>,
     profiles: u64,
     dropped: DroppedTimes,
@@ -97,8 +97,8 @@ impl OpenService {
             for (listed, profile) in self.read(inputs, chunk, report).await? {
                 let series = &listed.series;
                 let make = || SeriesInput {
-                    labels: series.labels.clone(),
-                    profile_type: series.profile_type.clone(),
+                    labels: series.name.labels.clone(),
+                    profile_type: series.name.profile_type.clone(),
                     profiles: Vec::new(),
                 };
                 part.push(last != Some(listed.number), make, profile);
@@ -240,29 +240,23 @@ fn profile(detail: ProfileDetail, samples: ProfileSamples, remap: &SealedRemap) 
 
 /// The series of a service, sorted by type and labels, and how many profiles of those that were left out there are.
 fn merged_series(inputs: &[Input], parts: &[(usize, usize)], rules: &Rules) -> (Vec<MergedSeries>, u64) {
-    let mut merged: BTreeMap<(String, Labels), MergedSeries> = BTreeMap::new();
+    let mut merged: BTreeMap<(String, &Labels), MergedSeries> = BTreeMap::new();
     let mut dropped = 0;
     for (part, (input, dictionary)) in parts.iter().enumerate() {
-        for row in &inputs[*input].series[*dictionary] {
-            let profiles = u64::from(row.profiles.count);
-            let times = rules.of(row);
-            if profiles == 0 || times.covers(row.time_min, row.time_max) {
+        for InputSeries { name, series_id, profiles, time_min, time_max } in &inputs[*input].series[*dictionary] {
+            let profiles = u64::from(*profiles);
+            let times = rules.of(name);
+            if profiles == 0 || times.covers(*time_min, *time_max) {
                 dropped += profiles;
                 continue;
             }
-            let series = merged
-                .entry((row.profile_type.to_string(), row.labels.clone()))
-                .or_insert_with(|| new_series(row, times));
-            series.parts.push((part, row.series_id));
+            let new = || MergedSeries { name: Arc::clone(name), parts: Vec::new(), profiles: 0, dropped: times };
+            let series = merged.entry((name.profile_type.to_string(), &name.labels)).or_insert_with(new);
+            series.parts.push((part, *series_id));
             series.profiles += profiles;
         }
     }
     (merged.into_values().collect(), dropped)
-}
-
-fn new_series(row: &SeriesRow, dropped: DroppedTimes) -> MergedSeries {
-    let (profile_type, labels) = (row.profile_type.clone(), row.labels.clone());
-    MergedSeries { profile_type, labels, parts: Vec::new(), profiles: 0, dropped }
 }
 
 /// The union of the dictionaries, a few of them in memory at one time, and how to get there from each.

@@ -14,20 +14,22 @@ mod bits;
 mod delta;
 mod indexes;
 mod inflate;
+mod stored;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use flamestore_model::Result;
-use parquet::basic::{Compression, Encoding, Type};
+use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use crate::page_check::Fetched;
 use crate::pair_scan::Located;
 use crate::scan::{corrupt, guard, page_rows};
 use crate::schema::Table;
+use stored::dictionary_range;
+pub(crate) use stored::{StoredPages, page_ranges};
 
 /// The most rows of a page that is decoded here.
 const PAGE_ROWS_MAX: u64 = 1 << 16;
@@ -110,19 +112,11 @@ pub(crate) fn fits<T: Number>((column, pages): Located<'_>, rows: u64) -> bool {
     column.column_type() == T::TYPE && levels == 0 && longest.is_some_and(|rows| rows <= PAGE_ROWS_MAX)
 }
 
-/// Where the dictionary of a column chunk lies: before its first page, if anything does.
-pub(crate) fn dictionary_range((column, pages): Located<'_>) -> Option<Range<u64>> {
-    let (start, first) = (column.byte_range().0, u64::try_from(pages.first()?.offset).ok()?);
-    (start != first).then_some(start..first)
-}
-
 /// The pages of one column chunk, in order.
 pub(crate) struct ColumnPages<'a, T> {
     table: Table,
     name: &'a str,
-    reader: SerializedPageReader<Fetched>,
-    /// Whether pages come as they are stored, compressed with zstd.
-    is_zstd: bool,
+    stored: StoredPages,
     /// First rows of the pages not yet left behind, within the row group, and the end of the last.
     bounds: std::vec::IntoIter<Range<u64>>,
     dictionary: Vec<T>,
@@ -141,22 +135,16 @@ impl<'a, T: Number> ColumnPages<'a, T> {
         rows: u64,
     ) -> Result<Self> {
         let (column, pages) = located;
-        let is_zstd = matches!(column.compression(), Compression::ZSTD(_));
         let bounds: Vec<Range<u64>> = page_rows(pages, 0..rows).collect();
-        let (reader, has_dictionary) = guard(table, || {
+        let (stored, has_dictionary) = guard(table, || {
             let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-            // The library makes two contexts of zstd a reader, which takes longer than to decode a few pages: to it pages of
-            // zstd are not compressed, and they are decompressed here.
-            let stored = column.clone().into_builder().set_compression(Compression::UNCOMPRESSED);
-            let column = if is_zstd { &stored.build()? } else { column };
-            let reader = SerializedPageReader::new(Arc::clone(fetched), column, rows, Some(pages.to_vec()))?;
-            Ok::<_, ParquetError>((reader, dictionary_range(located).is_some()))
+            let stored = StoredPages::new(fetched, column, rows, Some(pages))?;
+            Ok::<_, ParquetError>((stored, dictionary_range(located).is_some()))
         })?;
         Ok(Self {
             table,
             name,
-            reader,
-            is_zstd,
+            stored,
             bounds: bounds.into_iter(),
             dictionary: Vec::new(),
             has_dictionary,
@@ -176,7 +164,7 @@ impl<'a, T: Number> ColumnPages<'a, T> {
             self.numbers.clear();
             match row < bounds.end {
                 true => self.load(usize::try_from(bounds.end - bounds.start).unwrap_or(usize::MAX))?,
-                false => guard(self.table, || self.reader.skip_next_page())?,
+                false => guard(self.table, || self.stored.reader.skip_next_page())?,
             }
         }
         let inside = usize::try_from(row.saturating_sub(self.first)).unwrap_or(usize::MAX);
@@ -188,12 +176,12 @@ impl<'a, T: Number> ColumnPages<'a, T> {
         if !std::mem::take(&mut self.has_dictionary) {
             return Ok(());
         }
-        let page = guard(self.table, || self.reader.get_next_page())?;
+        let page = guard(self.table, || self.stored.reader.get_next_page())?;
         let Some(Page::DictionaryPage { buf, num_values, .. }) = page else {
             return Err(self.wrong(Broken::Layout));
         };
         let mut dictionary = Vec::new();
-        let decoded = match self.is_zstd {
+        let decoded = match self.stored.is_zstd {
             true => inflate::with(&buf, |bytes| plain(bytes, num_values as usize, &mut dictionary)),
             false => plain(&buf, num_values as usize, &mut dictionary),
         };
@@ -204,7 +192,7 @@ impl<'a, T: Number> ColumnPages<'a, T> {
 
     /// Decodes the next page, which is to hold `rows`.
     fn load(&mut self, rows: usize) -> Result<()> {
-        let page = guard(self.table, || self.reader.get_next_page())?;
+        let page = guard(self.table, || self.stored.reader.get_next_page())?;
         let (encoding, bytes, values, is_compressed) = match page {
             Some(Page::DataPage { buf, num_values, encoding, .. }) => (encoding, buf, num_values, true),
             Some(Page::DataPageV2 { def_levels_byte_len, rep_levels_byte_len, .. })
@@ -222,7 +210,7 @@ impl<'a, T: Number> ColumnPages<'a, T> {
         }
         let mut numbers = std::mem::take(&mut self.numbers);
         let mut decode = |bytes: &[u8]| decode(encoding, bytes, &self.dictionary, rows, &mut numbers);
-        let decoded = match is_compressed && self.is_zstd {
+        let decoded = match is_compressed && self.stored.is_zstd {
             true => inflate::with(&bytes, decode),
             false => decode(&bytes),
         };

@@ -1,4 +1,5 @@
-//! What was decoded of segments, the last used parts, bounded by bytes: footers with the small tables, and dictionaries.
+//! What was decoded of segments, the last used parts, bounded by bytes: footers with the small tables, and dictionaries
+//! with their unions.
 
 use std::any::Any;
 use std::future::Future;
@@ -8,6 +9,7 @@ use flamestore_calltree::SealedDictionary;
 use flamestore_model::Result;
 
 use super::postings::Postings;
+use super::stack_sums::StackUnion;
 use crate::ByteLru;
 use crate::metric::names::{CACHE_BYTES, CACHE_EVICTIONS, CACHE_HITS, CACHE_MISSES};
 use crate::rows::{DictionaryEntry, SeriesRow, SeriesTable, WindowRow, WindowTable};
@@ -21,8 +23,18 @@ const FOOTER_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug)]
 pub struct DictionaryCache {
     readers: std::sync::atomic::AtomicU64,
-    dictionaries: Tier<(u64, u32), SealedDictionary>,
+    dictionaries: Tier<SymbolsKey, dyn Any + Send + Sync>,
     footers: Tier<PartKey, dyn Any + Send + Sync>,
+}
+
+/// A reader and one of its dictionaries.
+pub(super) type Place = (u64, u32);
+
+/// A dictionary, or the union of several in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum SymbolsKey {
+    One(Place),
+    Union(Arc<[Place]>),
 }
 
 /// A reader and one of its parts.
@@ -100,12 +112,34 @@ impl DictionaryCache {
         self.readers.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
 
-    pub(super) fn get(&self, key: (u64, u32)) -> Option<Arc<SealedDictionary>> {
-        self.dictionaries.get(&key)
+    pub(super) fn get(&self, key: Place) -> Option<Arc<SealedDictionary>> {
+        self.dictionaries.get(&SymbolsKey::One(key))?.downcast().ok()
     }
 
-    pub(super) fn put(&self, key: (u64, u32), dictionary: &Arc<SealedDictionary>) {
-        self.dictionaries.put(key, Arc::clone(dictionary), memory_bytes(dictionary));
+    pub(super) fn put(&self, key: Place, dictionary: &Arc<SealedDictionary>) {
+        let bytes = memory_bytes(dictionary);
+        self.dictionaries.put(SymbolsKey::One(key), Arc::clone(dictionary) as Arc<dyn Any + Send + Sync>, bytes);
+    }
+
+    /// The union of the dictionaries at `places`; `make` runs when it is not there. `None` where it might take so many
+    /// bytes, `bytes_max`, that hardly a dictionary would be kept beside it.
+    pub(super) fn union(
+        &self,
+        places: Vec<Place>,
+        bytes_max: usize,
+        make: impl FnOnce() -> StackUnion,
+    ) -> Option<Arc<StackUnion>> {
+        if bytes_max as u64 > self.dictionaries.lock().bytes_max() / 2 {
+            return None;
+        }
+        let key = SymbolsKey::Union(places.into());
+        if let Some(kept) = self.dictionaries.get(&key).and_then(|kept| kept.downcast().ok()) {
+            return Some(kept);
+        }
+        let made = Arc::new(make());
+        let bytes = made.memory_bytes();
+        self.dictionaries.put(key, Arc::clone(&made) as Arc<dyn Any + Send + Sync>, bytes);
+        Some(made)
     }
 }
 
@@ -178,7 +212,7 @@ impl Weighed for Postings {
     }
 }
 
-fn memory_bytes(sealed: &SealedDictionary) -> usize {
+pub(super) fn memory_bytes(sealed: &SealedDictionary) -> usize {
     let dictionary = &sealed.dictionary;
     dictionary.strings.memory_bytes()
         + dictionary.mappings.len() * size_of::<flamestore_model::Mapping>()

@@ -17,6 +17,7 @@ mod pair_tests;
 mod postings;
 mod profiles;
 mod samples;
+mod stack_sums;
 mod symbols;
 mod verify;
 mod verify_rollups;
@@ -33,6 +34,7 @@ use roaring::RoaringBitmap;
 
 pub use cache::DictionaryCache;
 pub use inspect::{SegmentFacts, TableFacts, inspect, read_everything};
+pub use stack_sums::StackSums;
 
 use crate::pair_scan::{Names, TakePair, scan_pair};
 use crate::scan::{TableFile, column, scan};
@@ -249,29 +251,29 @@ impl SegmentReader {
         Ok(loaded)
     }
 
-    /// Adds the values of `profiles` into `acc`, indexed by stack id minus `stack_base`. Sums wrap.
+    /// Adds the values of `profiles` into `acc`, indexed by stack id minus `first_stack`. Sums wrap.
     ///
     /// # Errors
     /// As all reads; `Corrupt` when a stack lies outside of `acc`.
     pub async fn accumulate(
         &self,
         profiles: &[ProfileRow],
-        stack_base: u32,
+        first_stack: u32,
         acc: &mut [i64],
         report: &mut ScanReport,
     ) -> Result<()> {
         let runs = profiles.iter().map(Run::from).collect();
-        samples::accumulate(self, Table::Samples, "value", runs, (stack_base, acc), report).await
+        samples::accumulate(self, Table::Samples, "value", runs, (first_stack, acc), report).await
     }
 
-    /// Adds the sums of `windows` into `acc`, indexed by stack id minus `stack_base`. Sums wrap.
+    /// Adds the sums of `windows` into `acc`, indexed by stack id minus `first_stack`. Sums wrap.
     ///
     /// # Errors
     /// As all reads; `Corrupt` when a stack lies outside of `acc`.
     pub async fn accumulate_windows(
         &self,
         windows: &[WindowRow],
-        stack_base: u32,
+        first_stack: u32,
         acc: &mut [i64],
         report: &mut ScanReport,
     ) -> Result<()> {
@@ -279,7 +281,7 @@ impl SegmentReader {
             let of = windows.iter().filter(|window| window.resolution == resolution);
             let runs: Vec<Run> = of.map(Run::from).collect();
             if !runs.is_empty() {
-                samples::accumulate(self, resolution.table(), "value", runs, (stack_base, acc), report).await?;
+                samples::accumulate(self, resolution.table(), "value", runs, (first_stack, acc), report).await?;
             }
         }
         Ok(())
@@ -364,6 +366,14 @@ impl SegmentReader {
         selection: &DictionarySelection,
         report: &mut ScanReport,
     ) -> Result<ValueTree> {
+        Ok(self.sum_stacks(selection, report).await?.into_tree())
+    }
+
+    /// The sums by stack of what is selected of one dictionary: what [`StackSums::merge`] adds up over segments.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn sum_stacks(&self, selection: &DictionarySelection, report: &mut ScanReport) -> Result<StackSums> {
         let DictionarySelection { entry, profiles, windows } = selection;
         let mut sums = vec![0; bounded(self, Table::Stacks, entry.stacks.rows()).await?];
         if !profiles.is_empty() {
@@ -371,7 +381,8 @@ impl SegmentReader {
         }
         self.accumulate_windows(windows, entry.stacks.first, &mut sums, report).await?;
         let sealed = self.load_dictionary(entry.dictionary_id, report).await?;
-        Ok(ValueTree::from_stacks(Arc::clone(&sealed.dictionary), &sealed.tree, &sealed.leaves, &[&sums]))
+        let place = (self.cache_key, entry.dictionary_id);
+        Ok(StackSums { place, cache: Arc::clone(&self.cache), sealed, sums })
     }
 
     /// The merges of all dictionaries. [`Self::select`] and [`Self::merge_dictionary`] need less memory.

@@ -155,8 +155,10 @@ proptest! {
         let all = join_ranges(std::iter::once(0..ids.len() as u64)).unwrap();
         for ranges in [all, ranges(&cuts, ids.len())] {
             let (pages, library) = read(&bytes, &ranges);
-            let pages = pages.unwrap();
-            prop_assert_eq!(&pages, &library.unwrap());
+            let (pages, library) = (pages.unwrap(), library.unwrap());
+            prop_assert_eq!((&pages.0, &pages.1, pages.2.rows), (&library.0, &library.1, library.2.rows));
+            // the library is given what lies between near rows too
+            prop_assert!(pages.2.bytes_read <= library.2.bytes_read);
             let wanted = |row: &usize| ranges.iter().any(|range| range.contains(&(*row as u64)));
             let expected: Vec<u32> = (0..ids.len()).filter(wanted).map(|row| ids[row]).collect();
             prop_assert_eq!(&pages.0, &expected);

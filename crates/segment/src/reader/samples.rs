@@ -56,9 +56,9 @@ fn add(table: Table, target: (u32, &mut [i64]), run: &Run, stacks: &[u32], value
 }
 
 #[cold]
-fn foreign(table: Table, what: &str, id: u32, base: u32, count: usize) -> flamestore_model::Error {
+fn foreign(table: Table, what: &str, id: u32, first: u32, count: usize) -> flamestore_model::Error {
     corrupt(table, format!("a {what} is not in the dictionary"))
-        .with("expected", format!("{base}..{}", u64::from(base) + count as u64))
+        .with("expected", format!("{first}..{}", u64::from(first) + count as u64))
         .with("found", id)
 }
 

@@ -103,7 +103,7 @@ impl CompactorOptions {
         // A piece takes four times its bytes while its tables are built and encoded, dictionaries as much while they are
         // merged; the rest is for what the process needs anyway and for what the allocator holds back.
         let merge = MergeLimits { piece_bytes_max: bytes / 8, dictionary_bytes_max: bytes / 32 };
-        RewriteLimits { merge, read_ahead_bytes_max: bytes / 16 }
+        RewriteLimits { merge, read_ahead_bytes_max: bytes / 16, footer_bytes_max: bytes / 16 }
     }
 }
 
@@ -177,6 +177,15 @@ impl Compactor {
         progress: &(dyn Fn(&CompactionPlan, Option<&RewriteReport>) + Sync),
     ) -> Result<RewriteReport> {
         self.refresh().await?;
+        self.compact_known(scope, progress).await
+    }
+
+    /// As [`Self::compact`], from the manifest that is known: where it is out of date, a commit that conflicts tells so.
+    async fn compact_known(
+        &self,
+        scope: Scope,
+        progress: &(dyn Fn(&CompactionPlan, Option<&RewriteReport>) + Sync),
+    ) -> Result<RewriteReport> {
         let mut busy = Busy::default();
         let mut running = FuturesUnordered::new();
         let mut total = RewriteReport::default();
@@ -281,8 +290,9 @@ impl Compactor {
     async fn round(&self, collected: &mut Option<i64>, store: Option<&Store>) -> Result<()> {
         let before = self.manifest().version;
         let done = async {
+            // looks for the newest manifest, which the merges start from
             self.expire().await?;
-            self.compact(Scope::Due, &log).await
+            self.compact_known(Scope::Due, &log).await
         };
         let done = done.await;
         if let Some(store) = store {

@@ -30,9 +30,8 @@ use crate::source::{ObjectReader, external, parse_metadata};
 
 /// The smallest and the largest block.
 const BLOCK_BYTES: (u64, u64) = (64 << 10, 1 << 20);
-/// Places in one segment that a merge reads from at about the same time: its tables, and `samples` and `profiles` at some
-/// profile types.
-const FRONTS: u64 = 16;
+/// Places in one segment that a merge reads from at about the same time: the columns of its tables.
+const FRONTS: u64 = 64;
 
 /// Blocks of objects, the last used ones.
 pub(crate) struct Blocks {
@@ -65,12 +64,16 @@ struct BlockReader {
 }
 
 impl Blocks {
-    /// Room for `bytes_max` bytes of blocks, whose size is chosen for so many segments.
-    pub(crate) fn new(bytes_max: usize, segments: usize) -> Self {
+    /// Room for `bytes_max` bytes of blocks, whose size is chosen for so many segments of so many bytes in all: the
+    /// largest where all of these have room, so that none is ever read twice, else one for every place that is read from.
+    pub(crate) fn new(bytes_max: usize, segments: usize, bytes: u64) -> Self {
         let bytes_max = bytes_max as u64;
         let fronts = FRONTS * (segments as u64).max(1);
-        let block_bytes = (bytes_max / fronts).clamp(BLOCK_BYTES.0, BLOCK_BYTES.1).next_power_of_two();
-        Self { block_bytes: block_bytes.min(BLOCK_BYTES.1), bytes_max, kept: Mutex::default() }
+        let block_bytes = match bytes <= bytes_max {
+            true => BLOCK_BYTES.1,
+            false => (bytes_max / fronts).clamp(BLOCK_BYTES.0, BLOCK_BYTES.1).next_power_of_two().min(BLOCK_BYTES.1),
+        };
+        Self { block_bytes, bytes_max, kept: Mutex::default() }
     }
 
     fn get(&self, key: &BlockKey) -> Option<Bytes> {
@@ -236,41 +239,14 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
-    use crate::key::Day;
-    use crate::manifest::{SegmentSource, TableEntry};
+    use crate::manifest::TableEntry;
 
     const OBJECT_BYTES: u8 = 100;
 
     async fn reader(blocks: Blocks) -> BlockReader {
         let bucket = Bucket::new(Arc::new(InMemory::new()), "", "memory:");
-        let table = TableEntry {
-            table: Table::Samples,
-            bytes: u64::from(OBJECT_BYTES),
-            rows: 0,
-            footer_bytes: 10,
-            checksum: 0,
-        };
-        let entry = SegmentEntry {
-            id: SegmentId::from_parts(1, 1),
-            tenant: flamestore_model::Tenant::default(),
-            day: Day::of(0),
-            level: 0,
-            source: SegmentSource::Flush,
-            time_min: 0,
-            time_max: 0,
-            profile_types: Vec::new(),
-            services: Vec::new(),
-            tables: vec![table],
-            sample_rows: 0,
-            profile_rows: 0,
-            series: 0,
-            stacks: 0,
-            created_unix_nano: 0,
-            writer: String::new(),
-            writer_epoch: 0,
-            format_version: 1,
-            covers: Vec::new(),
-        };
+        let table = TableEntry { bytes: u64::from(OBJECT_BYTES), ..TableEntry::of_rows(Table::Samples, 0) };
+        let entry = SegmentEntry { tables: vec![table], ..SegmentEntry::blank(SegmentId::from_parts(1, 1), (0, 0)) };
         let bytes: Vec<u8> = (0..OBJECT_BYTES).collect();
         bucket.create(&entry.key(Table::Samples).to_string(), bytes.into()).await.unwrap();
         let object = ObjectReader::new(&bucket, &entry, Table::Samples).unwrap();
@@ -294,6 +270,13 @@ mod tests {
             }
             assert!(reader.read(vec![0..1, 99..101]).await.is_err());
         }
+    }
+
+    #[test]
+    fn blocks_are_large_where_all_segments_have_room() {
+        let block_bytes = |segments, bytes| Blocks::new(32 << 20, segments, bytes).block_bytes;
+        assert_eq!((block_bytes(2, 32 << 20), block_bytes(64, 32 << 20)), (1 << 20, 1 << 20));
+        assert_eq!((block_bytes(2, 33 << 20), block_bytes(64, 33 << 20)), (256 << 10, 64 << 10));
     }
 
     #[tokio::test]

@@ -45,6 +45,8 @@ pub(crate) struct RewriteLimits {
     pub(crate) merge: MergeLimits,
     /// Bytes of blocks that are read ahead.
     pub(crate) read_ahead_bytes_max: usize,
+    /// Bytes of footers that are kept.
+    pub(crate) footer_bytes_max: usize,
 }
 
 /// What a rewrite did.
@@ -165,9 +167,10 @@ impl Rewriter {
 
     /// Readers of the inputs, which read ahead.
     pub(crate) fn readers(&self, rewrite: &Rewrite) -> Vec<Arc<SegmentReader>> {
-        let blocks = Arc::new(Blocks::new(self.limits.read_ahead_bytes_max, rewrite.inputs.len()));
+        let bytes = rewrite.inputs.iter().map(|entry| entry.bytes()).sum();
+        let blocks = Arc::new(Blocks::new(self.limits.read_ahead_bytes_max, rewrite.inputs.len(), bytes));
         // every dictionary is read once: nothing is gained by keeping it
-        let cache = Arc::new(DictionaryCache::new(0));
+        let cache = Arc::new(DictionaryCache::with_footers(0, self.limits.footer_bytes_max));
         let reader = |entry: &Arc<SegmentEntry>| {
             let source = ReadAheadSource::new(self.bucket.clone(), Arc::clone(entry), Arc::clone(&blocks));
             Arc::new(SegmentReader::with_cache(Arc::new(source), Arc::clone(&cache)))

@@ -182,28 +182,9 @@ mod tests {
     const MARCH: i64 = 20_513;
 
     fn segment(day: i64, number: u64, level: u32, covers: Vec<DayCover>) -> Arc<SegmentEntry> {
-        let table = |table| TableEntry { table, bytes: 10, rows: 100, footer_bytes: 1, checksum: 0 };
-        Arc::new(SegmentEntry {
-            id: SegmentId::from_parts(number, 0),
-            tenant: Tenant::default(),
-            day: Day::of(day * DAY),
-            level,
-            source: SegmentSource::Compaction,
-            time_min: day * DAY + 1,
-            time_max: day * DAY + 2,
-            profile_types: Vec::new(),
-            services: Vec::new(),
-            tables: [Table::Windows, Table::Rollups1d, Table::Rollups30d].map(table).to_vec(),
-            sample_rows: 0,
-            profile_rows: 0,
-            series: 0,
-            stacks: 0,
-            created_unix_nano: 0,
-            writer: String::new(),
-            writer_epoch: 0,
-            format_version: 2,
-            covers,
-        })
+        let tables = [Table::Windows, Table::Rollups1d, Table::Rollups30d].map(|table| TableEntry::of_rows(table, 100));
+        let blank = SegmentEntry::blank(SegmentId::from_parts(number, 0), (day * DAY + 1, day * DAY + 2));
+        Arc::new(SegmentEntry { level, source: SegmentSource::Compaction, tables: tables.to_vec(), covers, ..blank })
     }
 
     /// Plans as lines: the days with how many segments each, and how many segments are replaced.

@@ -96,11 +96,10 @@ fn start_of(day: Day) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use flamestore_model::Tenant;
+    use flamestore_segment::Table;
 
     use super::*;
     use crate::manifest::{DayCover, SegmentSource, TableEntry};
-    use flamestore_segment::Table;
 
     const DAY: i64 = 86_400_000_000_000;
 
@@ -122,27 +121,9 @@ mod tests {
     }
 
     fn entry(number: u64, times: (i64, i64), table: Table, covers: Vec<DayCover>) -> Arc<SegmentEntry> {
-        Arc::new(SegmentEntry {
-            id: SegmentId::from_parts(number, 0),
-            tenant: Tenant::default(),
-            day: Day::of(times.0),
-            level: 2,
-            source: SegmentSource::Compaction,
-            time_min: times.0,
-            time_max: times.1,
-            profile_types: Vec::new(),
-            services: Vec::new(),
-            tables: vec![TableEntry { table, bytes: 10, rows: 1, footer_bytes: 1, checksum: 0 }],
-            sample_rows: 0,
-            profile_rows: 0,
-            series: 0,
-            stacks: 0,
-            created_unix_nano: 0,
-            writer: String::new(),
-            writer_epoch: 0,
-            format_version: 2,
-            covers,
-        })
+        let tables = vec![TableEntry::of_rows(table, 1)];
+        let blank = SegmentEntry::blank(SegmentId::from_parts(number, 0), times);
+        Arc::new(SegmentEntry { level: 2, source: SegmentSource::Compaction, tables, covers, ..blank })
     }
 
     /// Two profiles of a segment, each of which has to be answered once.

@@ -98,7 +98,6 @@ mod tests {
     use flamestore_segment::Table;
 
     use super::*;
-    use crate::Day;
     use crate::manifest::{SegmentSource, TableEntry};
 
     const DAY: i64 = 86_400_000_000_000;
@@ -107,28 +106,9 @@ mod tests {
     const STARTS: [i64; 6] = [0, 31, 59, 90, 120, 151];
 
     fn entry(number: u64, day: i64, tables: &[Table], covers: Vec<DayCover>) -> Arc<SegmentEntry> {
-        let table = |table: &Table| TableEntry { table: *table, bytes: 10, rows: 100, footer_bytes: 1, checksum: 0 };
-        Arc::new(SegmentEntry {
-            id: SegmentId::from_parts(number, 0),
-            tenant: Tenant::default(),
-            day: Day::of(day * DAY),
-            level: 2,
-            source: SegmentSource::RollUp,
-            time_min: day * DAY,
-            time_max: day * DAY + 1,
-            profile_types: Vec::new(),
-            services: Vec::new(),
-            tables: tables.iter().map(table).collect(),
-            sample_rows: 0,
-            profile_rows: 0,
-            series: 0,
-            stacks: 0,
-            created_unix_nano: 0,
-            writer: String::new(),
-            writer_epoch: 0,
-            format_version: 2,
-            covers,
-        })
+        let tables = tables.iter().map(|table| TableEntry::of_rows(*table, 100)).collect();
+        let blank = SegmentEntry::blank(SegmentId::from_parts(number, 0), (day * DAY, day * DAY + 1));
+        Arc::new(SegmentEntry { level: 2, source: SegmentSource::RollUp, tables, covers, ..blank })
     }
 
     /// Months from January on: a day of one segment each, number 10 + month, rolled up by number 20 + month.

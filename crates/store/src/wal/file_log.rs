@@ -12,6 +12,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flamestore_model::{Error, Result};
@@ -26,6 +27,8 @@ use crate::{Entropy, metric};
 const ID: &str = "id";
 const NEW_ID: &str = "id.new";
 const SUFFIX: &str = ".wal";
+/// When a push that found no room on the disk may be tried again: the next flush lets go of parts, and people may be quicker.
+const NO_ROOM_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// A folder that this process holds, before its log is written to.
 pub(crate) struct Folder {
@@ -343,15 +346,14 @@ fn number(part: &str) -> Option<u64> {
 }
 
 fn explain(files: &dyn WalFiles, what: &str, error: io::Error) -> Error {
-    let message = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("wal: {what}: the disk is full"),
-        io::ErrorKind::FileTooLarge => format!("wal: {what}: the system lets no file grow so large (see ulimit -f)"),
+    let no_room = |why: &str| Error::unavailable(format!("wal: {what}: {why}")).retry_after(NO_ROOM_RETRY_DELAY);
+    let explained = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => no_room("the disk is full"),
+        io::ErrorKind::FileTooLarge => no_room("the system lets no file grow so large (see ulimit -f)"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            return Error::invalid(format!("wal: {what}: it is not writable by this user"))
-                .with("wal", files.shown())
-                .because(error);
+            Error::invalid(format!("wal: {what}: it is not writable by this user"))
         }
-        _ => format!("wal: {what}"),
+        _ => Error::unavailable(format!("wal: {what}")),
     };
-    Error::unavailable(message).with("wal", files.shown()).because(error)
+    explained.with("wal", files.shown()).because(error)
 }

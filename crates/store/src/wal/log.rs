@@ -215,10 +215,19 @@ async fn commit(
     for (done, ..) in waiting {
         let told = match &committed {
             Ok(()) => Ok(()),
-            Err(error) => Err(Error::new(error.kind(), error.to_string())),
+            Err(error) => Err(repeated(error)),
         };
         // whoever is gone does not want to know
         let _ = done.send(told);
+    }
+}
+
+/// What `error` says, for one more of those who are told.
+fn repeated(error: &Error) -> Error {
+    let repeated = Error::new(error.kind(), error.to_string());
+    match error.retry_delay() {
+        Some(delay) => repeated.retry_after(delay),
+        None => repeated,
     }
 }
 

@@ -8,11 +8,13 @@ use flamestore_calltree::SealedDictionary;
 use flamestore_model::{ErrorKind, Selector, Tenant, TimeRange};
 use flamestore_segment::{ScanReport, Table};
 use flamestore_store::{
-    Bucket, CompactionPlan, Compactor, CompactorOptions, Entropy, ManualClock, Mode, RewriteReport, Scope, Snapshot,
-    Store, StoreOptions, SystemClock, check,
+    Bucket, Clock, CompactionPlan, Compactor, CompactorOptions, Entropy, ManualClock, Mode, RewriteReport, Scope,
+    Snapshot, Store, StoreOptions, SystemClock, check,
 };
 use flamestore_testkit::{ArbitraryShape, Oracle, arbitrary_profile_of, profile};
+use futures::future::BoxFuture;
 use proptest::prelude::*;
+use tokio::sync::watch;
 
 use crate::faults::{Faulty, PutFault};
 use crate::support::{
@@ -372,6 +374,49 @@ async fn the_background_loop_tends_the_store_until_it_is_stopped() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_equals_oracle(&store, &oracle, "after a round").await;
+    compactor.stop();
+    running.await.unwrap();
+}
+
+/// A clock that tells how often somebody went to sleep.
+struct Sleepers {
+    clock: ManualClock,
+    slept: watch::Sender<usize>,
+}
+
+impl Clock for Sleepers {
+    fn now_unix_nano(&self) -> i64 {
+        self.clock.now_unix_nano()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.slept.send_modify(|slept| *slept += 1);
+        self.clock.sleep(time)
+    }
+}
+
+#[tokio::test]
+async fn a_round_without_work_looks_for_a_newer_manifest_once() {
+    let objects = Faulty::new();
+    let place = bucket(objects.clone());
+    filled(&place, 3).await;
+    let clock =
+        Arc::new(Sleepers { clock: ManualClock::new(DAY_START + 3 * 3600 * SECOND), slept: watch::Sender::new(0) });
+    let mut slept = clock.slept.subscribe();
+    let mut options = CompactorOptions::new(place);
+    options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    let interval = options.interval;
+    let compactor = Arc::new(Compactor::new(options).unwrap());
+    let running = {
+        let compactor = Arc::clone(&compactor);
+        tokio::spawn(async move { compactor.run(None).await })
+    };
+    slept.wait_for(|slept| *slept == 1).await.unwrap();
+    let before = objects.requests();
+    clock.clock.advance(interval);
+    slept.wait_for(|slept| *slept == 2).await.unwrap();
+    // whether the next version exists, and whether the one that is known still does
+    assert_eq!(objects.requests() - before, 2);
     compactor.stop();
     running.await.unwrap();
 }

@@ -100,37 +100,15 @@ fn judge_sums(segments: &[Inspected], judged: &[Judged], at: usize) -> Judged {
 mod tests {
     use std::sync::Arc;
 
-    use flamestore_model::Tenant;
-
     use super::*;
-    use crate::Day;
-    use crate::manifest::{SegmentEntry, SegmentSource};
+    use crate::manifest::SegmentEntry;
 
     /// A segment: its number, `+` where it is named, and its profiles.
     fn segment(text: &str) -> Inspected {
         let (number, profiles) = text.split_once(':').unwrap_or((text, ""));
         let number: u128 = number.trim_end_matches('+').parse().unwrap_or_else(|e| panic!("{text}: {e}"));
-        let entry = SegmentEntry {
-            id: SegmentId::from_parts(1, number),
-            tenant: Tenant::default(),
-            day: Day::of(0),
-            level: 0,
-            source: SegmentSource::Import,
-            time_min: 0,
-            time_max: 1,
-            profile_types: Vec::new(),
-            services: vec!["api".to_owned()],
-            tables: Vec::new(),
-            sample_rows: 0,
-            profile_rows: 0,
-            series: 0,
-            stacks: 0,
-            created_unix_nano: 0,
-            writer: String::new(),
-            writer_epoch: 0,
-            format_version: 1,
-            covers: Vec::new(),
-        };
+        let blank = SegmentEntry::blank(SegmentId::from_parts(1, number), (0, 1));
+        let entry = SegmentEntry { services: vec!["api".to_owned()], ..blank };
         let profiles = profiles.chars().map(|c| (ProfileId::from_parts(1, u128::from(u32::from(c))), 0)).collect();
         Inspected { entry: Arc::new(entry), profiles, is_named: text.contains('+') }
     }
