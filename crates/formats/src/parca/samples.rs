@@ -77,7 +77,7 @@ struct SampleColumns<'a> {
 }
 
 enum StackColumn<'a> {
-    Inline(Stacks<'a>, HashMap<(usize, usize), StackId>),
+    Inline(Box<Stacks<'a>>, HashMap<(usize, usize), StackId>),
     Ids(Strings<'a>),
 }
 
@@ -237,7 +237,7 @@ impl<'a> SampleColumns<'a> {
         let stack = match (find("stacktrace"), strings("stacktrace_id")?) {
             (Some(stacks), _) => {
                 let stacks = Stacks::of(stacks, tables).map_err(in_column("stacktrace"))?;
-                StackColumn::Inline(stacks, HashMap::new())
+                StackColumn::Inline(Box::new(stacks), HashMap::new())
             }
             (None, Some(ids)) => StackColumn::Ids(ids),
             (None, None) => return Err(Error::invalid("the record has no column stacktrace and none stacktrace_id")),

@@ -23,7 +23,7 @@ fn example(compression: Option<CompressionType>) -> Vec<u8> {
 #[test]
 fn streams_that_end_early_are_refused_or_hold_less() {
     let whole = example(Some(CompressionType::LZ4_FRAME));
-    let all = shown(&[whole.clone()], &Limits::default());
+    let all = shown(std::slice::from_ref(&whole), &Limits::default());
     for end in 0..whole.len() {
         let shown = shown(&[whole[..end].to_vec()], &Limits::default());
         assert!(shown.starts_with("Invalid: Arrow message ") || shown.is_empty() || shown == all, "{end}: {shown}");
@@ -71,7 +71,7 @@ fn a_compressed_buffer_is_no_longer_than_it_claims_and_claims_no_more_than_it_ma
     expect![[r#"
         Exhausted: Arrow message 1: the profile is over the limit decompressed_bytes_max [limit=100000, found=1048576]
     "#]]
-    .assert_eq(&shown(&[bomb.clone()], &small));
+    .assert_eq(&shown(std::slice::from_ref(&bomb), &small));
     // the claim is eight bytes before the first frame
     let magic = bomb.windows(4).position(|bytes| bytes == [0x04, 0x22, 0x4d, 0x18]).unwrap();
     let claim = |bytes: i64| {
@@ -171,7 +171,7 @@ fn columns_of_another_type_are_named() {
 fn a_request_over_a_limit_is_refused() {
     let bytes = example(None);
     let check = |limits: Limits, name: &str| {
-        let shown = shown(&[bytes.clone()], &limits);
+        let shown = shown(std::slice::from_ref(&bytes), &limits);
         let is_over = shown.starts_with("Exhausted") && shown.contains(&format!("over the limit {name} "));
         assert!(is_over, "{name}: {shown}");
     };
@@ -190,5 +190,5 @@ fn a_request_over_a_limit_is_refused() {
     check(Limits { lines_max: 2, ..all() }, "lines_max");
     check(Limits { labels_per_sample_max: 2, ..all() }, "labels_per_sample_max");
     check(Limits { labels_max: 2, ..all() }, "labels_max");
-    assert_eq!(read(&[bytes.clone()], &all()).unwrap().len(), 3);
+    assert_eq!(read(std::slice::from_ref(&bytes), &all()).unwrap().len(), 3);
 }

@@ -87,6 +87,13 @@ fn a_record_of_version_1_gives_the_same_profiles_once_its_stacks_are_there() {
     assert_eq!(shown(&[stacks, samples], &Limits::default()), expected);
 }
 
+/// `pyarrow.py` makes the stream: its dictionaries, runs and views lie otherwise in it than those of the builder here.
+#[test]
+fn a_record_of_another_writer_gives_the_same_profiles() {
+    let expected = shown(&[stream(&[Record::example().v2()], None)], &Limits::default());
+    assert_eq!(shown(&[include_bytes!("pyarrow.arrows").to_vec()], &Limits::default()), expected);
+}
+
 #[test]
 fn stacks_that_are_not_there_are_asked_for_and_a_stack_that_never_comes_is_empty() {
     let record = Record::example();

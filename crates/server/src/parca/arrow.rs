@@ -19,9 +19,9 @@ use tonic::{Status, Streaming};
 use crate::intake::{Intake, count_bytes};
 use crate::many::{DECODED_MAX, store_all};
 use crate::sampled;
-use crate::status::status_of;
 
 use super::agents::Push;
+use super::answer;
 
 /// How long a client may take for its part of a step.
 const STEP_TIME_MAX: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ pub(super) fn exchange(
     stream::unfold(Step::Samples(exchange), |step| async {
         match step {
             Step::Samples(mut exchange) => match exchange.samples().await {
-                Ok(Some(record)) => Some((Ok(WriteResponse { record: record.into() }), Step::Stacks(exchange))),
+                Ok(Some(record)) => Some((Ok(WriteResponse { record }), Step::Stacks(exchange))),
                 Ok(None) => exchange.end().await,
                 Err(status) => Some((Err(exchange.failed(status)), Step::End)),
             },
@@ -130,7 +130,7 @@ impl Exchange {
         let id = retry_id(&self.tenant, &Labels::default(), 0, &[&bytes]);
         let records = ParcaRecords::new((*self.intake.limits).clone());
         let records = self.add(records, bytes).await?;
-        let asked = records.ask().map_err(|error| status_of(&error))?;
+        let asked = records.ask().map_err(|error| answer(&error))?;
         self.records = Some((records, id));
         Ok(asked)
     }
@@ -147,7 +147,7 @@ impl Exchange {
     async fn next(&mut self) -> Result<Bytes, Status> {
         let late = |_| Status::deadline_exceeded("the client's next record did not come in time");
         let request = tokio::time::timeout(STEP_TIME_MAX, self.requests.message()).await.map_err(late)??;
-        let ended = || status_of(&Error::invalid("the client ended the exchange before its last record"));
+        let ended = || answer(&Error::invalid("the client ended the exchange before its last record"));
         let record = request.ok_or_else(ended)?.record;
         count_bytes(record.len());
         Ok(record)
@@ -155,7 +155,7 @@ impl Exchange {
 
     async fn add(&self, mut records: ParcaRecords, bytes: Bytes) -> Result<ParcaRecords, Status> {
         let added = self.intake.compute.run_on(bytes.len(), move || records.add(bytes).map(|()| records));
-        added.await.map_err(|error| status_of(&error))
+        added.await.map_err(|error| answer(&error))
     }
 
     /// Stores what was read and ends the exchange: with nothing more, or with an error.
@@ -163,7 +163,7 @@ impl Exchange {
         let (records, id) = self.records?;
         let stored = store(&self.intake, &self.tenant, id, records).await;
         let error = self.push.finish(stored).err()?;
-        Some((Err(status_of(&error)), Step::End))
+        Some((Err(answer(&error)), Step::End))
     }
 
     fn failed(self, status: Status) -> Status {

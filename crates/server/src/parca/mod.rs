@@ -10,15 +10,15 @@
 //! the command of a process. `__name__` (or `producer`) is the first part of the profile type. Counts of samples taken at a steady
 //! rate get a second sample type, of value times period, which Parca makes at query time.
 //!
-//! Agents send a request again after some codes and give it up after others, so errors that a retry may mend come before those
-//! that it cannot, which are `INVALID_ARGUMENT`. A retry counts nothing twice.
+//! Agents send a request again after some codes, `RESOURCE_EXHAUSTED` among them, and give it up after others. So errors that a
+//! retry may mend come before those that it cannot, which are `INVALID_ARGUMENT`, limits too. A retry counts nothing twice.
 
 mod agents;
 mod arrow;
 mod beside;
 mod raw;
 
-use flamestore_model::{Labels, Result, names};
+use flamestore_model::{Error, ErrorKind, Labels, Result, names};
 use flamestore_proto::parca::profilestore::profile_store_service_server::ProfileStoreService;
 use flamestore_proto::parca::profilestore::{
     WriteArrowRequest, WriteArrowResponse, WriteRawRequest, WriteRawResponse, WriteRequest, WriteResponse,
@@ -27,6 +27,7 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::intake::Intake;
+use crate::push::is_lasting;
 use crate::status::{status_of, tenant_of};
 
 pub(crate) use agents::Agents;
@@ -55,6 +56,14 @@ fn labels<'a>(intake: &Intake, pairs: impl IntoIterator<Item = (&'a str, &'a str
     })
 }
 
+/// The answer to a request that ends in `error`.
+fn answer(error: &Error) -> Status {
+    match is_lasting(error) {
+        true => status_of(&Error::new(ErrorKind::Invalid, error.to_string())),
+        false => status_of(error),
+    }
+}
+
 #[tonic::async_trait]
 impl ProfileStoreService for ProfileStore {
     type WriteStream = BoxStream<'static, Result<WriteResponse, Status>>;
@@ -63,7 +72,7 @@ impl ProfileStoreService for ProfileStore {
         let tenant = tenant_of(request.metadata()).map_err(|error| status_of(&error))?;
         let push = self.agents.start(&tenant, request.extensions());
         let stored = raw::write(&self.intake, &tenant, request.into_inner()).await;
-        push.finish(stored).map(|()| Response::new(WriteRawResponse {})).map_err(|error| status_of(&error))
+        push.finish(stored).map(|()| Response::new(WriteRawResponse {})).map_err(|error| answer(&error))
     }
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<Self::WriteStream>, Status> {
@@ -76,6 +85,6 @@ impl ProfileStoreService for ProfileStore {
         let tenant = tenant_of(request.metadata()).map_err(|error| status_of(&error))?;
         let push = self.agents.start(&tenant, request.extensions());
         let stored = arrow::write(&self.intake, &tenant, request.into_inner().ipc_buffer).await;
-        push.finish(stored).map(|()| Response::new(WriteArrowResponse {})).map_err(|error| status_of(&error))
+        push.finish(stored).map(|()| Response::new(WriteArrowResponse {})).map_err(|error| answer(&error))
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn write(intake: &Intake, tenant: &Tenant, request: WriteRawReq
     intake.check_count(profiles)?;
     let mut rejections = Rejections::default();
     for (at, series) in request.series.into_iter().enumerate() {
-        write_series(intake, tenant, at, series, &mut rejections).await?;
+        write_series(intake, tenant, at, series, &mut rejections).await;
     }
     rejections.finish()
 }
@@ -30,14 +30,16 @@ async fn write_series(
     at: usize,
     series: RawProfileSeries,
     rejections: &mut Rejections,
-) -> Result<()> {
-    let labels = labels(intake, &series.labels.unwrap_or_default()).map_err(|error| error.with("series", at))?;
+) {
+    let labels = match labels(intake, &series.labels.unwrap_or_default()) {
+        Ok(labels) => labels,
+        Err(error) => return rejections.add(|| format!("series {at}"), Err::<ProfileId, _>(error)),
+    };
     for (row, sample) in series.samples.into_iter().enumerate() {
         count_bytes(sample.raw_profile.len());
         let stored = write_one(intake, tenant, &labels, sample.raw_profile).await;
         rejections.add(|| format!("series {at}, sample {row}"), stored);
     }
-    Ok(())
 }
 
 fn labels(intake: &Intake, set: &LabelSet) -> Result<Labels> {

@@ -2,6 +2,7 @@
 
 use arrow_ipc::CompressionType;
 use bytes::Bytes;
+use expect_test::expect;
 use flamestore_formats::{LabelText, ProfileBuilder, encode_pprof};
 use flamestore_model::{Function, Line, Mapping, NONE};
 use flamestore_proto::otlp::logs::ExportLogsServiceRequest;
@@ -62,7 +63,7 @@ async fn write(running: &Running, record: &Record) -> Result<(), Status> {
     sender.send(request(record.v1_samples())).await.unwrap();
     let mut answers = client(running).write(ReceiverStream::new(receiver)).await?.into_inner();
     let asked = answers.message().await?.unwrap().record;
-    let reader = arrow_ipc::reader::StreamReader::try_new(asked.as_ref(), None).unwrap();
+    let reader = arrow_ipc::reader::StreamReader::try_new(&asked[..], None).unwrap();
     assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 4);
     sender.send(request(record.v1_stacks(None))).await.unwrap();
     assert_eq!(answers.message().await?, None);
@@ -122,16 +123,32 @@ async fn merges(running: &Running) -> String {
 async fn the_same_data_gives_the_same_stacks_in_every_way() {
     let record = Record::example();
     let [raw, arrow, exchanged] = [Running::start().await, Running::start().await, Running::start().await];
+    let python = Running::start().await;
     write_raw(&raw, as_series(&record)).await.unwrap();
     write_arrow(&arrow, stream(&[record.v2()], Some(CompressionType::LZ4_FRAME))).await.unwrap();
     write(&exchanged, &record).await.unwrap();
+    write_arrow(&python, include_bytes!("../../../formats/tests/parca/pyarrow.arrows").to_vec()).await.unwrap();
     let merged = merges(&raw).await;
-    expect_test::expect![[r#"
+    expect![[r#"
+        parca_agent:samples:count:cpu:nanoseconds{service_name="api",comm="api",node="n1"}
+        main;serve;read 2
+        main;serve;read;sys_read 1
+        parca_agent:samples:count:cpu:nanoseconds{service_name="web",comm="web",node="n1"}
+        0x30 1
+        parca_agent:cpu:nanoseconds:cpu:nanoseconds{service_name="api",comm="api",node="n1"}
+        main;serve;read 105263156
+        main;serve;read;sys_read 52631578
+        parca_agent:cpu:nanoseconds:cpu:nanoseconds{service_name="web",comm="web",node="n1"}
+        0x30 52631578
+        parca_agent:wallclock:nanoseconds:samples:count{service_name="api",comm="api",node="n1"}
+         250
+        parca_agent:wallclock:nanoseconds:samples:count{service_name="web",comm="web",node="n1"}
     "#]]
     .assert_eq(&merged);
     assert_eq!(merges(&arrow).await, merged);
     assert_eq!(merges(&exchanged).await, merged);
-    for running in [raw, arrow, exchanged] {
+    assert_eq!(merges(&python).await, merged);
+    for running in [raw, arrow, exchanged, python] {
         running.stop().await.unwrap();
     }
 }
@@ -157,7 +174,7 @@ async fn a_request_that_is_sent_again_counts_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_an_invalid_argument_and_the_rest_is_stored() {
     let profile = ProfileLimits { stack_depth_max: 2, ..ProfileLimits::default() };
-    let running = Running::start_configured(ServerConfig { profile, ..config() }).await;
+    let running = Running::start_configured(ServerConfig { profile, push_profiles_max: 3, ..config() }).await;
     let check = |outcome: Result<(), Status>, part: &str| {
         let status = outcome.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
@@ -169,10 +186,15 @@ async fn what_is_wrong_is_an_invalid_argument_and_the_rest_is_stored() {
     let twice = [("__name__", "x"), ("a", "b"), ("a", "c")];
     check(write_raw(&running, vec![series(&twice, vec![good.clone()])]).await, "twice");
     let named = [("__name__", "parca_agent"), ("comm", "api"), ("node", "n1")];
-    check(write_raw(&running, vec![series(&named, vec![vec![0xff; 9], good])]).await, "series 0, sample 0");
+    let nameless = series(&[("a", "b")], vec![good.clone()]);
+    let stored = series(&named, vec![vec![0xff; 9], good]);
+    check(write_raw(&running, vec![stored.clone()]).await, "series 0, sample 0");
+    check(write_raw(&running, vec![nameless, stored]).await, "series 0: missing __name__ label");
     assert_eq!(merge_folded(&running, TYPES[0]).await, "main;serve;read 1\n");
     check(write_arrow(&running, b"not Arrow".to_vec()).await, "Arrow message 0");
     check(write_arrow(&running, stream(&[record.v2()], None)).await, "stack_depth_max");
+    let too_many = vec![series(&named, vec![Vec::new(); 4])];
+    check(write_raw(&running, too_many).await, "push_profiles_max");
     let stacks = WriteRequest { record: Bytes::from_static(b"not Arrow") };
     let mut answers = client(&running).write(tokio_stream::iter([stacks])).await.unwrap().into_inner();
     check(answers.message().await.map(|_| ()), "Arrow message 0");
