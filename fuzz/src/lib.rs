@@ -5,8 +5,9 @@ use std::sync::Once;
 
 use bytes::Bytes;
 use flamestore_formats::{
-    FoldedOptions, JfrOptions, Limits, OtlpRequest, ParcaRecords, SampledEvery, decode_folded, decode_jfr, decode_lines, decode_otlp, decode_otlp_json,
-    decode_pprof, decode_speedscope, decode_tree, decode_trie, encode_pprof, pprof_equal,
+    FoldedOptions, JfrOptions, Limits, OtlpRequest, ParcaRecords, SampledEvery, decode_folded, decode_jfr,
+    decode_lines, decode_otlp, decode_otlp_json, decode_pprof, decode_speedscope, decode_tree, decode_trie,
+    encode_pprof, pprof_equal,
 };
 use flamestore_model::{ErrorKind, ProfileBatch, Result, Selector};
 use flamestore_segment::{Table, read_everything};
