@@ -2,9 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 2] = ["flamestore/v1/flamestore.proto", "push/v1/push.proto"];
-/// Fields that hold whole profiles: slices of the request, not copies.
-const BYTES: [&str; 2] = [".flamestore.v1.RawProfile.profile", ".push.v1.RawSample.raw_profile"];
+const FILES: [&str; 6] = [
+    "flamestore/v1/flamestore.proto",
+    "opentelemetry/proto/collector/logs/v1/logs.proto",
+    "opentelemetry/proto/collector/trace/v1/trace.proto",
+    "parca/profilestore/v1alpha1/profilestore.proto",
+    "parca/telemetry/v1alpha1/telemetry.proto",
+    "push/v1/push.proto",
+];
+/// Fields that hold whole profiles, or what nobody looks into: slices of the request, not copies.
+const BYTES: [&str; 7] = [
+    ".flamestore.v1.RawProfile.profile",
+    ".opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest.resource_logs",
+    ".opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest.resource_spans",
+    ".parca.profilestore.v1alpha1.RawSample.raw_profile",
+    ".parca.profilestore.v1alpha1.WriteArrowRequest.ipc_buffer",
+    ".parca.profilestore.v1alpha1.WriteRequest.record",
+    ".push.v1.RawSample.raw_profile",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Not where this script was compiled: a target folder may be shared by several checkouts.

@@ -5,8 +5,9 @@ use std::sync::Once;
 
 use bytes::Bytes;
 use flamestore_formats::{
-    FoldedOptions, JfrOptions, Limits, OtlpRequest, SampledEvery, decode_folded, decode_jfr, decode_lines, decode_otlp, decode_otlp_json,
-    decode_pprof, decode_speedscope, decode_tree, decode_trie, encode_pprof, pprof_equal,
+    FoldedOptions, JfrOptions, Limits, OtlpRequest, ParcaRecords, SampledEvery, decode_folded, decode_jfr,
+    decode_lines, decode_otlp, decode_otlp_json, decode_pprof, decode_speedscope, decode_tree, decode_trie,
+    encode_pprof, pprof_equal,
 };
 use flamestore_model::{ErrorKind, ProfileBatch, Result, Selector};
 use flamestore_segment::{Table, read_everything};
@@ -95,6 +96,30 @@ pub fn jfr(bytes: &[u8]) {
     profiles.iter().for_each(|profile| profile.batch.check().expect("a decoded profile passes its check"));
     let samples: usize = profiles.iter().map(|profile| profile.batch.samples.len()).sum();
     assert!(samples <= limits().samples_max, "profiles share the limits of their recording");
+}
+
+/// Every profile of a request passes its own check, and all together stay under the limits. The first two bytes tell how many of
+/// the others are the first stream; the second one is read into the same request.
+pub fn parca(bytes: &[u8]) {
+    // The Arrow library panics on some damage, which the decoder catches: only what escapes it counts.
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    let Some(([low, high], rest)) = bytes.split_first_chunk::<2>() else { return };
+    let (first, second) = rest.split_at(usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()));
+    let mut records = ParcaRecords::new(limits());
+    for stream in [first, second] {
+        if records.add(Bytes::copy_from_slice(stream)).is_ok() {
+            records.ask().expect("the ids of stacks can be written");
+        }
+    }
+    let Ok(request) = records.finish() else { return };
+    let mut samples = 0;
+    for profile in request.profiles() {
+        let Ok(profile) = profile else { continue };
+        profile.batch.check().expect("a decoded profile passes its check");
+        samples += profile.batch.samples.len();
+    }
+    assert!(samples <= limits().samples_max, "profiles share the limits of their request");
 }
 
 /// A selector that is read prints as a text that is read as the same selector.

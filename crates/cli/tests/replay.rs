@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use flamestore_formats::{Limits, decode_pprof, decompress, encode_pprof, gzip, pprof_equal};
 use flamestore_model::ProfileBatch;
+use flamestore_proto::parca::profilestore as parca;
 use flamestore_proto::push::v1::{PushRequest, RawProfileSeries, RawSample};
 use flamestore_proto::types::v1::LabelPair;
 use flamestore_testkit::Fixture;
@@ -20,6 +21,7 @@ use support::Running;
 
 /// 2026-05-01T12:00:00Z.
 const NOON: i64 = 1_777_636_800_000_000_000;
+const WRITE_RAW: &str = "/parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw";
 const EVER: [&str; 4] = ["--from", "2000-01-01", "--to", "2100-01-01"];
 
 /// A captured request: its head and its body.
@@ -54,6 +56,9 @@ impl Captured {
         let body = if self.header("content-encoding") == "gzip" { plain(&self.body) } else { self.body.clone().into() };
         let pprofs: Vec<Vec<u8>> = if path.starts_with("/push.v1.") {
             let series = PushRequest::decode(body).unwrap().series;
+            series.into_iter().flat_map(|s| s.samples).map(|sample| sample.raw_profile.to_vec()).collect()
+        } else if path == WRITE_RAW {
+            let series = parca::WriteRawRequest::decode(body).unwrap().series;
             series.into_iter().flat_map(|s| s.samples).map(|sample| sample.raw_profile.to_vec()).collect()
         } else if path.starts_with("/profiling/") {
             let boundary = self.header("content-type").split("boundary=").nth(1).unwrap();
@@ -99,6 +104,13 @@ fn check(files: &[PathBuf]) -> Running {
     server
 }
 
+/// Writes `requests` to files in `folder`.
+fn write(requests: &[Captured], folder: &Path) -> Vec<PathBuf> {
+    let files: Vec<PathBuf> = (0..requests.len()).map(|at| folder.join(format!("{at:03}.json"))).collect();
+    requests.iter().zip(&files).for_each(|(request, file)| request.write(file));
+    files
+}
+
 /// What the series of a server say of themselves.
 fn series(server: &Running) -> String {
     server.ok(&[&["series", "--format", "json"], &EVER[..]].concat())
@@ -140,6 +152,19 @@ fn label(name: &str, value: &str) -> LabelPair {
     LabelPair { name: name.to_owned(), value: value.to_owned() }
 }
 
+/// The request of `WriteRaw` with these profiles of one series.
+fn write_raw(name: &str, job: &str, profiles: Vec<Vec<u8>>) -> Captured {
+    let label = |name: &str, value: &str| parca::Label { name: name.to_owned(), value: value.to_owned() };
+    let labels = Some(parca::LabelSet { labels: vec![label("__name__", name), label("job", job)] });
+    let sample = |bytes: Vec<u8>| parca::RawSample { raw_profile: bytes.into(), executable_info: Vec::new() };
+    let samples = profiles.into_iter().map(sample).collect();
+    let request = parca::WriteRawRequest {
+        series: vec![parca::RawProfileSeries { labels, samples }],
+        ..parca::WriteRawRequest::default()
+    };
+    Captured::new(WRITE_RAW, json!({"content-type": "application/proto"}), request.encode_to_vec())
+}
+
 /// A request of each kind, as the profilers send them.
 fn requests() -> Vec<Captured> {
     let pprof =
@@ -169,19 +194,38 @@ fn requests() -> Vec<Captured> {
             ingested,
         ),
         Captured::new("/profiling/v1/input", json!({"content-type": "multipart/form-data; boundary=b"}), form),
+        write_raw("process_cpu", "written", vec![pprof(4, "main;write 9"), pprof(5, "main;write -1")]),
     ]
 }
 
 #[test]
 fn requests_of_every_kind_are_stored_as_they_were_sent_and_once() {
     let folder = tempfile::tempdir().unwrap();
-    let files: Vec<PathBuf> = (1..4).map(|at| folder.path().join(format!("00{at}.json"))).collect();
-    requests().iter().zip(&files).for_each(|(request, file)| request.write(file));
+    let files = write(&requests(), folder.path());
     let told = series(&check(&files));
-    for part in ["\"service_name\":\"pushed\"", "\"region\":\"eu\"", "\"service_name\":\"traced\"", "\"env\":\"test\""]
-    {
+    for part in [
+        "\"service_name\":\"pushed\"",
+        "\"region\":\"eu\"",
+        "\"service_name\":\"traced\"",
+        "\"env\":\"test\"",
+        "\"service_name\":\"written\"",
+    ] {
         assert!(told.contains(part), "{part} is not in {told}");
     }
+}
+
+#[test]
+fn real_profiles_that_a_scraper_of_parcas_would_write_are_stored_as_they_are() {
+    let Some(corpus) = std::env::var_os("FLAMESTORE_CORPUS") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(Path::new(&corpus).join("pprof/go")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let requests: Vec<Captured> =
+        files.iter().map(|file| write_raw("profile", "scraped", vec![fs::read(file).unwrap()])).collect();
+    assert!(requests.len() > 5);
+    let told = series(&check(&write(&requests, folder.path())));
+    assert!(told.contains("\"service_name\":\"scraped\""), "{told}");
 }
 
 #[test]
@@ -208,8 +252,7 @@ fn what_a_door_has_changed_survives_a_kill_and_counts_once() {
             otlp.to_string().into_bytes(),
         ),
     ];
-    let files: Vec<PathBuf> = (1..3).map(|at| folder.path().join(format!("{at}.json"))).collect();
-    requests.iter().zip(&files).for_each(|(request, file)| request.write(file));
+    let files = write(&requests, folder.path());
     for _ in 0..2 {
         let server = Running::serve(&store);
         server.ok(&["replay", files[0].to_str().unwrap(), files[1].to_str().unwrap()]);

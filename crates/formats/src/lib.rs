@@ -4,6 +4,7 @@
 //! bytes ─ decompress ─▶ raw bytes ─ decode_pprof / decode_folded ─▶ ProfileBatch
 //!                                 ├ decode_lines / decode_tree / decode_trie / decode_speedscope ─▶ ProfileBatch, or several
 //!                                 ├ decode_jfr ─▶ JfrProfile* ─▶ ProfileBatch
+//!                                 ├ ParcaRecords ─ finish ─▶ ParcaRequest ─ profiles ─▶ ProfileBatch*
 //!                                 └ decode_otlp / decode_otlp_json ─▶ OtlpRequest ─ profiles ─▶ ProfileBatch*
 //! ProfileBatch ─ encode_pprof / encode_folded ─▶ raw bytes ─ gzip ─▶ bytes
 //! ```
@@ -17,9 +18,11 @@ mod builder;
 mod decompress;
 mod equal;
 mod folded;
+mod gather;
 mod jfr;
 mod limits;
 mod otlp;
+mod parca;
 mod pprof;
 mod speedscope;
 mod stacks;
@@ -35,6 +38,7 @@ pub use limits::Limits;
 pub use otlp::{
     OtlpLayout, OtlpProfile, OtlpProfiles, OtlpRequest, SPAN_ID, TIMESTAMP, TRACE_ID, decode_otlp, decode_otlp_json,
 };
+pub use parca::{ParcaProfile, ParcaProfiles, ParcaRecords, ParcaRequest};
 pub use pprof::{DecodeScratch, decode_pprof, decode_pprof_with, encode_pprof};
 pub use speedscope::{SpeedscopeProfile, decode_speedscope};
 pub use stacks::{FoldedOptions, SampledEvery};

@@ -6,6 +6,36 @@ pub mod v1 {
     tonic::include_proto!("flamestore.v1");
 }
 
+/// What OpenTelemetry's exporters send beside profiles.
+pub mod otlp {
+    /// Logs.
+    #[expect(missing_docs, reason = "generated from proto/opentelemetry, where every message is described")]
+    pub mod logs {
+        tonic::include_proto!("opentelemetry.proto.collector.logs.v1");
+    }
+
+    /// Traces.
+    #[expect(missing_docs, reason = "generated from proto/opentelemetry, where every message is described")]
+    pub mod trace {
+        tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
+    }
+}
+
+/// How Parca's agents write.
+pub mod parca {
+    /// Profiles.
+    #[expect(missing_docs, reason = "generated from proto/parca/profilestore, where every message is described")]
+    pub mod profilestore {
+        tonic::include_proto!("parca.profilestore.v1alpha1");
+    }
+
+    /// Reports of the agents on themselves.
+    #[expect(missing_docs, reason = "generated from proto/parca/telemetry, where every message is described")]
+    pub mod telemetry {
+        tonic::include_proto!("parca.telemetry.v1alpha1");
+    }
+}
+
 /// How Pyroscope's clients push.
 pub mod push {
     /// Version 1.

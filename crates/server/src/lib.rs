@@ -5,6 +5,7 @@
 //!    IngestService   profiles decoded one by one, stored or named as rejected
 //!    PusherService   the same for Pyroscope's clients
 //!    otlp            OpenTelemetry's profiles, over gRPC and HTTP
+//!    parca           Parca's agents: pprof, records of Arrow, and what they send beside profiles
 //!    doors           profiles by plain HTTP: /ingest of Pyroscope, the intake of Datadog's agent
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
 //!    StatusService   segments and head
@@ -25,11 +26,14 @@ mod holdings;
 mod ingest;
 mod intake;
 mod listener;
+mod many;
 mod otlp;
+mod parca;
 mod push;
 mod query;
 mod refusal;
 mod router;
+mod sampled;
 mod server;
 mod status;
 mod telemetry;

@@ -4,10 +4,13 @@
 //! Bounds: `connections_max` open connections; 30 s for the head of an HTTP/1 request; a peer that does not answer an
 //! HTTP/2 ping for 20 s is gone, and its requests are dropped.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -16,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::tls::Tls;
 
@@ -24,6 +28,10 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long to wait before accepting again after an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+
+/// The address of the other side of a connection: an extension of each of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// A listener and what it serves.
 pub(crate) struct Listener {
@@ -46,19 +54,19 @@ impl Listener {
                 accepted = accept(&self.socket, &places) => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            if let Some((stream, place)) = accepted {
+            if let Some((stream, peer, place)) = accepted {
                 let (router, tls) = (self.router.clone(), self.tls.clone());
-                connections.spawn(serve_stream(stream, place, tls, router, stop.clone()));
+                connections.spawn(serve_stream(stream, peer, place, tls, router, stop.clone()));
             }
         }
     }
 }
 
 /// The next connection; none after an error that may pass.
-async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match socket.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, peer)) => Some((stream, Peer(peer.ip()), place)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -69,6 +77,7 @@ async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStr
 
 async fn serve_stream(
     stream: TcpStream,
+    peer: Peer,
     _place: OwnedSemaphorePermit,
     tls: Option<Arc<Tls>>,
     router: Router,
@@ -77,16 +86,16 @@ async fn serve_stream(
     // answers are small and awaited: do not hold their last packet back
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve_connection(stream, router, stop).await,
+        None => serve_connection(stream, peer, router, stop).await,
         Some(tls) => {
             if let Some(stream) = tls.accept(stream).await {
-                serve_connection(stream, router, stop).await;
+                serve_connection(stream, peer, router, stop).await;
             }
         }
     }
 }
 
-async fn serve_connection<S>(stream: S, router: Router, stop: CancellationToken)
+async fn serve_connection<S>(stream: S, peer: Peer, router: Router, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -94,8 +103,12 @@ where
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
     builder.http2().max_concurrent_streams(STREAMS_PER_CONNECTION_MAX).adaptive_window(true);
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     let mut connection =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {

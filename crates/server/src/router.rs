@@ -17,6 +17,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flamestore_model::{Error, Result};
 use flamestore_proto::FILE_DESCRIPTOR_SET;
+use flamestore_proto::otlp::logs::logs_service_server::LogsServiceServer;
+use flamestore_proto::otlp::trace::trace_service_server::TraceServiceServer;
+use flamestore_proto::parca::profilestore::agents_service_server::AgentsServiceServer;
+use flamestore_proto::parca::profilestore::profile_store_service_server::ProfileStoreServiceServer;
+use flamestore_proto::parca::telemetry::telemetry_service_server::TelemetryServiceServer;
 use flamestore_proto::push::v1::pusher_service_server::PusherServiceServer;
 use flamestore_proto::v1::ingest_service_server::IngestServiceServer;
 use flamestore_proto::v1::query_service_server::QueryServiceServer;
@@ -40,6 +45,7 @@ use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::otlp;
+use crate::parca::{Agents, Dropped, Panics, ProfileStore};
 use crate::push::Pusher;
 use crate::query::Queries;
 use crate::telemetry;
@@ -94,6 +100,13 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         roles.add_service(limited!(IngestServiceServer, Ingest(intake.clone()), config));
         roles.add_service(limited!(PusherServiceServer, Pusher(intake.clone()), config));
         roles.add_service(otlp::ProfilesServer(intake.clone()));
+        let agents = Agents::new(Arc::clone(&intake.store.options().clock));
+        let profile_store = ProfileStore { intake: intake.clone(), agents: agents.clone() };
+        roles.add_service(limited!(ProfileStoreServiceServer, profile_store, config));
+        roles.add_service(limited!(AgentsServiceServer, agents, config));
+        roles.add_service(limited!(TelemetryServiceServer, Panics, config));
+        roles.add_service(limited!(LogsServiceServer, Dropped, config));
+        roles.add_service(limited!(TraceServiceServer, Dropped, config));
     }
     if config.has_role(Role::Query) {
         roles.add_service(limited!(QueryServiceServer, queries, config));
@@ -208,7 +221,7 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 15);
+        assert_eq!(paths.len(), 22);
         assert!(methods().is_ok());
     }
 

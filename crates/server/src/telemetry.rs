@@ -7,6 +7,9 @@
 //! | `flamestore_requests_running` | gauge | |
 //! | `flamestore_push_profiles_total` | counter | `outcome`: a kind of error, or `accepted` |
 //! | `flamestore_push_bytes_total` | counter | |
+//! | `flamestore_dropped_requests_total` | counter | `signal`: `logs` or `traces`, which are taken and not kept |
+//! | `flamestore_dropped_bytes_total` | counter | `signal` |
+//! | `flamestore_agent_panics_total` | counter | |
 //!
 //! `method` is a path, or `other` for one that is not known; `code` a gRPC code's name for methods of the API, whatever
 //! protocol they are called in, and an HTTP status for everything else.
@@ -20,6 +23,9 @@ pub(crate) const REQUEST_SECONDS: &str = "flamestore_request_seconds";
 pub(crate) const REQUESTS_RUNNING: &str = "flamestore_requests_running";
 pub(crate) const PUSH_PROFILES_TOTAL: &str = "flamestore_push_profiles_total";
 pub(crate) const PUSH_BYTES_TOTAL: &str = "flamestore_push_bytes_total";
+pub(crate) const DROPPED_REQUESTS_TOTAL: &str = "flamestore_dropped_requests_total";
+pub(crate) const DROPPED_BYTES_TOTAL: &str = "flamestore_dropped_bytes_total";
+pub(crate) const AGENT_PANICS_TOTAL: &str = "flamestore_agent_panics_total";
 
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
@@ -51,6 +57,9 @@ fn describe() {
     metrics::describe_gauge!(REQUESTS_RUNNING, "Requests that hold a place among requests_max.");
     metrics::describe_counter!(PUSH_PROFILES_TOTAL, "Profiles pushed, by outcome.");
     metrics::describe_counter!(PUSH_BYTES_TOTAL, "Bytes of pushed profiles as sent.");
+    metrics::describe_counter!(DROPPED_REQUESTS_TOTAL, "Requests of logs and traces that were taken and not kept.");
+    metrics::describe_counter!(DROPPED_BYTES_TOTAL, "Bytes of logs and traces that were taken and not kept.");
+    metrics::describe_counter!(AGENT_PANICS_TOTAL, "Panics that Parca's agents reported.");
 }
 
 #[cfg(test)]

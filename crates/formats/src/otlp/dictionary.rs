@@ -17,6 +17,7 @@ use super::any_value::{AnyValue, StringTable};
 use super::layout::{is_attribute_unit, too_old};
 use super::sample::numbers;
 use crate::Limits;
+use crate::gather::Tables;
 use crate::limits::within;
 use crate::wire::{Reader, Span, bytes_tag, varint_tag};
 
@@ -90,6 +91,12 @@ impl Dictionary {
         decoder.stacks(&rows)?;
         decoder.links(&rows)?;
         decoder.finish()
+    }
+
+    /// What profiles refer to.
+    pub(super) fn tables(&self) -> Tables<'_> {
+        let Self { text, strings, mappings, functions, lines, locations, .. } = self;
+        Tables { text, strings, mappings, functions, lines, locations }
     }
 
     /// The locations of stack `id`, leaf first; without a stack table, stack 0 is empty.

@@ -20,7 +20,6 @@
 
 mod any_value;
 mod dictionary;
-mod gather;
 mod json;
 mod json_fields;
 mod labels;

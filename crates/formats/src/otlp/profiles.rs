@@ -7,10 +7,10 @@ use flamestore_model::{
 use super::OtlpRequest;
 use super::any_value::StringTable;
 use super::dictionary::dangling;
-use super::gather::Gather;
 use super::labels::{LabelReader, Pairs, merge};
 use super::request::ProfileAt;
 use super::sample::{RawSample, numbers};
+use crate::gather::Gather;
 use crate::limits::within;
 use crate::wire::{Reader, Span, bytes_tag, fixed64_tag, varint_tag};
 
@@ -67,7 +67,7 @@ impl<'a> OtlpProfiles<'a> {
         Self {
             request,
             next: 0,
-            gather: Gather::new(dictionary, limits),
+            gather: Gather::new(dictionary.tables(), limits),
             labels: LabelReader::new(dictionary, limits),
             resource: None,
             scope: None,

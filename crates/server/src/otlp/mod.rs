@@ -3,7 +3,7 @@
 //! ```text
 //! bytes ─▶ a compute thread: layout, dictionary, one profile after the other ─▶ at most DECODED_MAX wait
 //!                                                                              ▼
-//!                                     its type, labels, id ─▶ store, STORED_AT_ONCE_MAX at the same time
+//!                                     its type, labels, id ─▶ store, several at the same time
 //! ```
 //!
 //! A profile that cannot be taken is counted as rejected and the others are stored; the client does not send it again. Where
@@ -15,26 +15,21 @@
 
 mod grpc;
 mod http;
-mod sampled;
 
 use bytes::Bytes;
 use flamestore_formats::{Limits, OtlpProfile, decode_otlp, decode_otlp_json};
 use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, names};
 use flamestore_store::{PushProfile, retry_id};
-use futures::StreamExt;
 use prost::Message;
 use tokio::sync::mpsc;
 
 use crate::intake::Intake;
-use crate::push::Rejections;
+use crate::many::{DECODED_MAX, store_all};
+use crate::sampled;
 
 pub(crate) use grpc::{EXPORT, ProfilesServer};
 pub(crate) use http::{PATH, export as export_over_http};
 
-/// How many decoded profiles wait to be stored.
-const DECODED_MAX: usize = 4;
-/// How many profiles of one request are stored at the same time, so that they share a write of the log.
-const STORED_AT_ONCE_MAX: usize = 16;
 /// The most characters of the message of a partial success.
 const MESSAGE_CHARS_MAX: usize = 4096;
 
@@ -72,7 +67,7 @@ async fn export(intake: &Intake, tenant: &Tenant, encoding: Encoding, bytes: Byt
     let (sender, receiver) = mpsc::channel(DECODED_MAX);
     let limits = intake.limits();
     let decoded = intake.compute.run(move || decode(encoding, bytes, &limits, &sender));
-    let stored = store_all(intake, tenant, request_id, receiver);
+    let stored = store_all(receiver, |at, profile| store(intake, tenant, request_id, at, profile));
     let (decoded, rejections) = tokio::join!(decoded, stored);
     decoded?;
     let (rejected, passing, lasting) = rejections.into_parts();
@@ -99,26 +94,6 @@ fn decode(encoding: Encoding, bytes: Bytes, limits: &Limits, sender: &mpsc::Send
         }
     }
     Ok(())
-}
-
-async fn store_all(
-    intake: &Intake,
-    tenant: &Tenant,
-    request_id: ProfileId,
-    receiver: mpsc::Receiver<Result<OtlpProfile>>,
-) -> Rejections {
-    let profiles = futures::stream::unfold((receiver, 0), async |(mut receiver, at)| {
-        let profile = receiver.recv().await?;
-        Some(((at, profile), (receiver, at + 1)))
-    });
-    let stored =
-        profiles.map(|(at, profile)| async move { (at, store(intake, tenant, request_id, at, profile).await) });
-    let mut stored = std::pin::pin!(stored.buffered(STORED_AT_ONCE_MAX));
-    let mut rejections = Rejections::default();
-    while let Some((at, stored)) = stored.next().await {
-        rejections.add(|| format!("profile {at}"), stored);
-    }
-    rejections
 }
 
 async fn store(

@@ -4,6 +4,8 @@
 use std::num::NonZeroU32;
 
 use flamestore_formats::encode_pprof;
+use flamestore_proto::parca::profilestore::profile_store_service_client::ProfileStoreServiceClient;
+use flamestore_proto::parca::profilestore::{self as parca, WriteRawRequest};
 use flamestore_proto::push::v1::pusher_service_client::PusherServiceClient;
 use flamestore_proto::push::v1::{PushRequest, RawProfileSeries, RawSample};
 use flamestore_server::ServerConfig;
@@ -23,6 +25,16 @@ fn push() -> PushRequest {
     let wrong = RawSample { raw_profile: vec![1].into(), id: String::new() };
     let samples = vec![wrong, RawSample { raw_profile, id: String::new() }];
     PushRequest { series: vec![RawProfileSeries { samples, ..Default::default() }] }
+}
+
+fn write_raw() -> WriteRawRequest {
+    let label = parca::Label { name: "__name__".to_owned(), value: "cpu".to_owned() };
+    let raw_profile = encode_pprof(&Fixture::cpu().time(NOON).profile("main;read 3")).into();
+    let series = parca::RawProfileSeries {
+        labels: Some(parca::LabelSet { labels: vec![label] }),
+        samples: vec![parca::RawSample { raw_profile, ..Default::default() }],
+    };
+    WriteRawRequest { series: vec![series], ..Default::default() }
 }
 
 fn datadog() -> Vec<u8> {
@@ -75,6 +87,7 @@ async fn comes_again(running: Running) {
     let statuses = [
         client.push(push()).await.unwrap_err(),
         otlp::export(&running, vec![otlp::wrong(0), otlp::cpu(0, 3)]).await.unwrap_err(),
+        ProfileStoreServiceClient::new(running.channel.clone()).write_raw(write_raw()).await.unwrap_err(),
     ];
     for status in statuses {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");

@@ -10,10 +10,15 @@ mod harness;
 mod legacy_ingest;
 mod lifecycle;
 mod otlp;
+mod parca;
 mod protocol;
 mod push;
 mod queries;
 
+/// The records that the decoder's own tests are made of.
+#[allow(dead_code, reason = "the decoder's tests use the rest")]
+#[path = "../../../formats/tests/parca/record.rs"]
+mod record;
 /// The recordings that the decoder's own tests are made of.
 #[allow(dead_code, reason = "the decoder's tests use the rest")]
 #[path = "../../../formats/tests/jfr/recording.rs"]

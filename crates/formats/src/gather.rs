@@ -1,13 +1,24 @@
-//! Copies the rows of the dictionary that one profile refers to into tables of its own.
+//! Copies the rows of the tables of a request that one of its profiles refers to into tables of its own.
 
+use bytes::Bytes;
 use flamestore_model::{Function, Line, Location, Mapping, NONE, Result, Strings, Symbols};
 
-use super::dictionary::Dictionary;
 use crate::Limits;
 use crate::limits::within;
 use crate::wire::Span;
 
-/// For each row of a table of the dictionary its row in the profile's table. A mark of the profile's own spares clearing it.
+/// The tables that all profiles of a request share. String 0 is the empty one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tables<'a> {
+    pub(crate) text: &'a Bytes,
+    pub(crate) strings: &'a [Span],
+    pub(crate) mappings: &'a [Mapping],
+    pub(crate) functions: &'a [Function],
+    pub(crate) lines: &'a [Line],
+    pub(crate) locations: &'a [Location],
+}
+
+/// For each row of a table of the request its row in the profile's table. A mark of the profile's own spares clearing it.
 #[derive(Debug)]
 struct Remap(Vec<(u32, u32)>);
 
@@ -30,8 +41,8 @@ impl Remap {
 
 /// The tables of one profile after another.
 #[derive(Debug)]
-pub(super) struct Gather<'a> {
-    dictionary: &'a Dictionary,
+pub(crate) struct Gather<'a> {
+    tables: Tables<'a>,
     limits: &'a Limits,
     mark: u32,
     /// Lines of all profiles so far.
@@ -48,16 +59,16 @@ pub(super) struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    pub(super) fn new(dictionary: &'a Dictionary, limits: &'a Limits) -> Self {
+    pub(crate) fn new(tables: Tables<'a>, limits: &'a Limits) -> Self {
         Self {
-            dictionary,
+            tables,
             limits,
             mark: 0,
             lines_total: 0,
-            string_rows: Remap::of(dictionary.strings.len()),
-            mapping_rows: Remap::of(dictionary.mappings.len()),
-            function_rows: Remap::of(dictionary.functions.len()),
-            location_rows: Remap::of(dictionary.locations.len()),
+            string_rows: Remap::of(tables.strings.len()),
+            mapping_rows: Remap::of(tables.mappings.len()),
+            function_rows: Remap::of(tables.functions.len()),
+            location_rows: Remap::of(tables.locations.len()),
             strings: Vec::new(),
             mappings: Vec::new(),
             functions: Vec::new(),
@@ -67,7 +78,7 @@ impl<'a> Gather<'a> {
     }
 
     /// Begins another profile.
-    pub(super) fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.mark += 1;
         self.strings.clear();
         self.mappings.clear();
@@ -79,28 +90,28 @@ impl<'a> Gather<'a> {
 
     /// The profile's number of string `id`.
     #[inline]
-    pub(super) fn string(&mut self, id: u32) -> u32 {
+    pub(crate) fn string(&mut self, id: u32) -> u32 {
         let (row, is_new) = self.string_rows.get(id, self.mark, self.strings.len());
         if is_new {
-            self.strings.push(self.dictionary.strings[id as usize]);
+            self.strings.push(self.tables.strings[id as usize]);
         }
         row
     }
 
     /// [`Self::string`] if it is `wanted`; else 0.
-    pub(super) fn known(&mut self, id: u32, wanted: bool) -> u32 {
+    pub(crate) fn known(&mut self, id: u32, wanted: bool) -> u32 {
         if wanted { self.string(id) } else { 0 }
     }
 
     /// The text of the profile's string `row`.
-    pub(super) fn text(&self, row: u32) -> &[u8] {
+    pub(crate) fn text(&self, row: u32) -> &[u8] {
         let (at, length) = self.strings[row as usize];
-        &self.dictionary.text[at as usize..][..length as usize]
+        &self.tables.text[at as usize..][..length as usize]
     }
 
     /// The profile's number of location `id`.
     #[inline]
-    pub(super) fn location(&mut self, id: u32) -> Result<u32> {
+    pub(crate) fn location(&mut self, id: u32) -> Result<u32> {
         let (row, is_new) = self.location_rows.get(id, self.mark, self.locations.len());
         if is_new {
             self.copy_location(id)?;
@@ -109,9 +120,9 @@ impl<'a> Gather<'a> {
     }
 
     fn copy_location(&mut self, id: u32) -> Result<()> {
-        let dictionary = self.dictionary;
-        let from = dictionary.locations[id as usize];
-        let lines = &dictionary.lines[from.lines_start as usize..from.lines_end as usize];
+        let tables = self.tables;
+        let from = tables.locations[id as usize];
+        let lines = &tables.lines[from.lines_start as usize..from.lines_end as usize];
         self.lines_total += lines.len();
         within("lines_max", self.limits.lines_max, self.lines_total)?;
         let lines_start = self.lines.len();
@@ -132,7 +143,7 @@ impl<'a> Gather<'a> {
         }
         let (row, is_new) = self.function_rows.get(id, self.mark, self.functions.len());
         if is_new {
-            let from = self.dictionary.functions[id as usize];
+            let from = self.tables.functions[id as usize];
             let [name, system_name, filename] =
                 [from.name, from.system_name, from.filename].map(|text| self.string(text));
             self.functions.push(Function { name, system_name, filename, ..from });
@@ -146,7 +157,7 @@ impl<'a> Gather<'a> {
         }
         let (row, is_new) = self.mapping_rows.get(id, self.mark, self.mappings.len());
         if is_new {
-            let from = self.dictionary.mappings[id as usize];
+            let from = self.tables.mappings[id as usize];
             let [filename, build_id] = [from.filename, from.build_id].map(|text| self.string(text));
             self.mappings.push(Mapping { filename, build_id, ..from });
         }
@@ -154,8 +165,8 @@ impl<'a> Gather<'a> {
     }
 
     /// The tables of the profile.
-    pub(super) fn finish(&mut self) -> Result<Symbols> {
-        let strings = Strings::from_spans(self.dictionary.text.clone(), std::mem::take(&mut self.strings))?;
+    pub(crate) fn finish(&mut self) -> Result<Symbols> {
+        let strings = Strings::from_spans(self.tables.text.clone(), std::mem::take(&mut self.strings))?;
         Ok(Symbols {
             strings,
             mappings: std::mem::take(&mut self.mappings),

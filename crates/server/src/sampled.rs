@@ -1,4 +1,4 @@
-//! What the values of an OpenTelemetry profile are, and which family they belong to.
+//! What the values of a profile of one sample type are, and which family they belong to.
 
 use flamestore_model::{Error, ProfileBatch, Result};
 
@@ -7,7 +7,7 @@ use flamestore_model::{Error, ProfileBatch, Result};
 ///
 /// # Errors
 /// `Invalid` when a product is beyond 64 bits.
-pub(super) fn add_period(batch: &mut ProfileBatch) -> Result<Option<&'static str>> {
+pub(crate) fn add_period(batch: &mut ProfileBatch) -> Result<Option<&'static str>> {
     let [sample_type] = batch.header.sample_types[..] else { return Ok(None) };
     let text = |id: u32| batch.symbols.strings.text(id).into_owned();
     let (ty, unit) = (text(sample_type.ty), text(sample_type.unit));
