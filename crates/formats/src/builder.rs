@@ -2,12 +2,15 @@
 //!
 //! Strings, functions and locations are kept once, however often they are named; samples are kept as added.
 
+use std::hash::BuildHasher;
+
 use bytes::Bytes;
 use flamestore_model::{
     Error, Function, Label, LabelValue, Line, Location, Mapping, NONE, ProfileBatch, ProfileHeader, Result, Samples,
     Strings, Symbols, ValueType,
 };
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The value of a label, as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,22 +21,21 @@ pub enum LabelText<'a> {
     Num(i64, &'a str),
 }
 
-/// What makes a location: mapping, address, whether it is folded, its lines.
-type LocationKey = (u32, u64, bool, Vec<Line>);
-
 /// A profile that grows sample by sample.
 #[derive(Debug)]
 pub struct ProfileBuilder {
     header: ProfileHeader,
     bytes: Vec<u8>,
     spans: Vec<(u32, u32)>,
-    string_ids: HashMap<Vec<u8>, u32>,
+    hasher: DefaultHashBuilder,
+    /// Ids, found by what they stand for; so are the next ones.
+    string_ids: HashTable<u32>,
     mappings: Vec<Mapping>,
     functions: Vec<Function>,
-    function_ids: HashMap<Function, u32>,
+    function_ids: HashTable<u32>,
     lines: Vec<Line>,
     locations: Vec<Location>,
-    location_ids: HashMap<LocationKey, u32>,
+    location_ids: HashTable<u32>,
     samples: Samples,
 }
 
@@ -46,32 +48,42 @@ impl Default for ProfileBuilder {
 impl ProfileBuilder {
     /// A profile without sample types and samples.
     pub fn new() -> Self {
-        Self {
+        let mut empty = Self {
             header: ProfileHeader::default(),
             bytes: Vec::new(),
-            spans: vec![(0, 0)],
-            string_ids: HashMap::from_iter([(Vec::new(), 0)]),
+            spans: Vec::new(),
+            hasher: DefaultHashBuilder::default(),
+            string_ids: HashTable::new(),
             mappings: Vec::new(),
             functions: Vec::new(),
-            function_ids: HashMap::new(),
+            function_ids: HashTable::new(),
             lines: Vec::new(),
             locations: Vec::new(),
-            location_ids: HashMap::new(),
+            location_ids: HashTable::new(),
             samples: Samples { stack_offsets: vec![0], label_offsets: vec![0], ..Samples::default() },
-        }
+        };
+        empty.string("");
+        empty
     }
 
     /// The id of a string, which need not be UTF-8.
     pub fn string(&mut self, text: impl AsRef<[u8]>) -> u32 {
         let text = text.as_ref();
-        if let Some(id) = self.string_ids.get(text) {
-            return *id;
+        let Self { hasher, bytes, spans, string_ids, .. } = self;
+        let of = |id: &u32| {
+            let (start, length) = spans[*id as usize];
+            bytes.get(start as usize..start as usize + length as usize).unwrap_or_default()
+        };
+        match string_ids.entry(hasher.hash_one(text), |id| of(id) == text, |id| hasher.hash_one(of(id))) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(vacant) => {
+                let id = row(spans.len());
+                vacant.insert(id);
+                spans.push((row(bytes.len()), row(text.len())));
+                bytes.extend_from_slice(text);
+                id
+            }
         }
-        let id = row(self.spans.len());
-        self.spans.push((row(self.bytes.len()), row(text.len())));
-        self.bytes.extend_from_slice(text);
-        self.string_ids.insert(text.to_vec(), id);
-        id
     }
 
     /// How many strings there are.
@@ -128,25 +140,40 @@ impl ProfileBuilder {
 
     /// The id of a function; equal ones are kept once.
     pub fn function(&mut self, function: Function) -> u32 {
-        let id = row(self.functions.len());
-        *self.function_ids.entry(function).or_insert_with(|| {
-            self.functions.push(function);
-            id
-        })
+        let Self { hasher, functions, function_ids, .. } = self;
+        let of = |id: &u32| functions[*id as usize];
+        match function_ids.entry(hasher.hash_one(function), |id| of(id) == function, |id| hasher.hash_one(of(id))) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(vacant) => {
+                let id = row(functions.len());
+                vacant.insert(id);
+                functions.push(function);
+                id
+            }
+        }
     }
 
     /// The id of a location; equal ones are kept once. `lines`: innermost inlined function first.
     pub fn location(&mut self, mapping: u32, address: u64, is_folded: bool, lines: &[Line]) -> u32 {
-        let key = (mapping, address, is_folded, lines.to_vec());
-        if let Some(id) = self.location_ids.get(&key) {
-            return *id;
+        let Self { hasher, lines: all_lines, locations, location_ids, .. } = self;
+        let key = (mapping, address, is_folded, lines);
+        let of = |id: &u32| {
+            let location = &locations[*id as usize];
+            let lines = &all_lines[location.lines_start as usize..location.lines_end as usize];
+            (location.mapping, location.address, location.is_folded, lines)
+        };
+        match location_ids.entry(hasher.hash_one(key), |id| of(id) == key, |id| hasher.hash_one(of(id))) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(vacant) => {
+                let id = row(locations.len());
+                vacant.insert(id);
+                let lines_start = row(all_lines.len());
+                all_lines.extend_from_slice(lines);
+                let lines_end = row(all_lines.len());
+                locations.push(Location { mapping, address, is_folded, lines_start, lines_end });
+                id
+            }
         }
-        let id = row(self.locations.len());
-        let lines_start = row(self.lines.len());
-        self.lines.extend_from_slice(lines);
-        self.locations.push(Location { mapping, address, is_folded, lines_start, lines_end: row(self.lines.len()) });
-        self.location_ids.insert(key, id);
-        id
     }
 
     /// The id of a location that is known by its function's name only.

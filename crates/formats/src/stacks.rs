@@ -62,6 +62,15 @@ pub(crate) struct StackBuilder<'a> {
     period: Option<i64>,
     frames: HashMap<Vec<u8>, u32>,
     leaf_first: Vec<u32>,
+    last: LastText,
+}
+
+/// The last stack that came as text. Lines are often sorted, so the next one begins as it does.
+#[derive(Default)]
+struct LastText {
+    text: Vec<u8>,
+    /// Its frames, root first: where each ends, with the `;` behind it, and its location.
+    frames: Vec<(usize, u32)>,
     root_first: Vec<u32>,
 }
 
@@ -82,7 +91,7 @@ impl<'a> StackBuilder<'a> {
             period: options.sampled_every.as_ref().map(|every| every.period),
             frames: HashMap::new(),
             leaf_first: Vec::new(),
-            root_first: Vec::new(),
+            last: LastText::default(),
         }
     }
 
@@ -112,14 +121,27 @@ impl<'a> StackBuilder<'a> {
 
     /// Adds a stack as text, its frames apart by `;`. Empty ones are left out.
     pub(crate) fn push_text(&mut self, frames: &[u8], value: i64) -> Result<()> {
-        let mut stack = std::mem::take(&mut self.root_first);
-        stack.clear();
-        for frame in frames.split(|byte| *byte == b';').filter(|frame| !frame.is_empty()) {
-            within("stack_depth_max", self.limits.stack_depth_max, stack.len() + 1)?;
-            stack.push(self.frame(frame)?);
+        let mut last = std::mem::take(&mut self.last);
+        let same = same_bytes(&last.text, frames);
+        let known = last.frames.partition_point(|(end, _)| *end <= same);
+        last.frames.truncate(known);
+        last.root_first.truncate(known);
+        let mut start = last.frames.last().map_or(0, |(end, _)| *end);
+        last.text.truncate(start);
+        last.text.extend_from_slice(&frames[start..]);
+        let unknown = start;
+        for end in memchr::memchr_iter(b';', &frames[unknown..]).map(|at| unknown + at).chain([frames.len()]) {
+            let frame = &frames[start..end];
+            if !frame.is_empty() {
+                within("stack_depth_max", self.limits.stack_depth_max, last.frames.len() + 1)?;
+                let location = self.frame(frame)?;
+                last.frames.push((end + 1, location));
+                last.root_first.push(location);
+            }
+            start = end + 1;
         }
-        let pushed = self.push(&stack, value);
-        self.root_first = stack;
+        let pushed = self.push(&last.root_first, value);
+        self.last = last;
         pushed
     }
 
@@ -149,5 +171,72 @@ impl<'a> StackBuilder<'a> {
     /// The profile.
     pub(crate) fn finish(self) -> Result<ProfileBatch> {
         self.builder.finish()
+    }
+}
+
+/// How many bytes `a` and `b` have in common from their start on.
+fn same_bytes(a: &[u8], b: &[u8]) -> usize {
+    const BLOCK: usize = 32;
+    let blocks = a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
+    let start = blocks * BLOCK;
+    start + a[start..].iter().zip(&b[start..]).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode_folded;
+
+    /// What is decoded of texts one after the other must not depend on those before.
+    #[test]
+    fn stacks_that_begin_alike_are_told_apart() {
+        let texts: [&[u8]; 12] = [
+            b"main;read",
+            b"main;read;deep",
+            b"main;read",
+            b"main;rea",
+            b"main;read;",
+            b"main;;read",
+            b";main;read",
+            b"mai;read",
+            b"",
+            b"main",
+            b"a_name_of_more_than_thirty_two_bytes;b;c",
+            b"a_name_of_more_than_thirty_two_bytes;b;d",
+        ];
+        let (options, limits) = (FoldedOptions::default(), Limits::default());
+        for first in texts {
+            let mut together = StackBuilder::new(&options, &limits);
+            for text in [first].iter().chain(&texts) {
+                together.push_text(text, 1).unwrap();
+            }
+            let batch = together.finish().unwrap();
+            for (row, text) in [first].iter().chain(&texts).enumerate() {
+                let mut alone = StackBuilder::new(&options, &limits);
+                alone.push_text(text, 1).unwrap();
+                let names = |batch: &ProfileBatch, row: usize| -> Vec<String> {
+                    let name = |id: &u32| crate::frame_name(batch, *id, 0).into_owned();
+                    batch.samples.stack(row).iter().map(name).collect()
+                };
+                let alone = alone.finish().unwrap();
+                assert_eq!(names(&batch, row), names(&alone, 0), "{first:?} {text:?}");
+                assert_eq!(
+                    encode_folded(&alone, 0).trim_end(),
+                    [&names(&alone, 0).iter().rev().cloned().collect::<Vec<_>>().join(";"), " 1"].concat()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_in_common_are_counted_over_blocks() {
+        let (a, mut b) = ([7; 100], [7; 100]);
+        assert_eq!(same_bytes(&a, &b), 100);
+        assert_eq!(same_bytes(&a[..40], &b), 40);
+        for at in [0, 31, 32, 33, 64, 99] {
+            b[at] = 8;
+            assert_eq!(same_bytes(&a, &b), at);
+            b[at] = 7;
+        }
     }
 }

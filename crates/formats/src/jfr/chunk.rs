@@ -223,24 +223,33 @@ impl<'a> Chunk<'a> {
         readable(self.classes.get(class), cursor)
     }
 
-    /// The value of `field` at the cursor.
+    /// The value of `field` at the cursor, which moves past it.
     pub(super) fn field(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<Value<'a>> {
-        let Field { class, is_constant, .. } = *field;
-        if field.is_list {
-            let mut here = *cursor;
-            let count = here.count(0)?;
-            self.skip_field(cursor, field)?;
-            let count = if self.takes_nothing(field) { 0 } else { count };
-            return Ok(Value::List { class, is_constant, count, at: here.position() });
+        let mut here = *cursor;
+        let value = self.field_here(&mut here, field)?;
+        match value {
+            Value::List { .. } | Value::Object(..) => self.skip_field(cursor, field)?,
+            _ => *cursor = here,
         }
-        if is_constant {
-            return Ok(Value::Constant(class, cursor.long()?));
-        }
-        self.value(cursor, class)
+        Ok(value)
     }
 
-    /// The value of `class` at the cursor.
-    fn value(&self, cursor: &mut Cursor<'a>, class: u32) -> Result<Value<'a>> {
+    /// The value of `field` at the cursor. Nothing can be said of where the cursor is then.
+    fn field_here(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<Value<'a>> {
+        let Field { class, is_constant, .. } = *field;
+        if field.is_list {
+            let count = cursor.count(0)?;
+            let count = if self.takes_nothing(field) { 0 } else { count };
+            return Ok(Value::List { class, is_constant, count, at: cursor.position() });
+        }
+        match is_constant {
+            true => Ok(Value::Constant(class, cursor.long()?)),
+            false => self.value_here(cursor, class),
+        }
+    }
+
+    /// The value of `class` at the cursor. Nothing can be said of where the cursor is then.
+    fn value_here(&self, cursor: &mut Cursor<'a>, class: u32) -> Result<Value<'a>> {
         Ok(match self.classes.get(class).kind {
             Kind::Byte => Value::Int(i64::from(cursor.byte()?)),
             Kind::Short => Value::Int(cursor.short()?),
@@ -249,11 +258,7 @@ impl<'a> Chunk<'a> {
             Kind::Float => Value::Float(f64::from(f32::from_be_bytes(cursor.array()?))),
             Kind::Double => Value::Float(f64::from_be_bytes(cursor.array()?)),
             Kind::Text => Value::Text(cursor.text()?),
-            Kind::Object => {
-                let at = cursor.position();
-                self.skip(cursor, class)?;
-                Value::Object(class, at)
-            }
+            Kind::Object => Value::Object(class, cursor.position()),
         })
     }
 
@@ -268,7 +273,7 @@ impl<'a> Chunk<'a> {
             other => return Ok(Some(other)),
         };
         let Some(at) = self.constants.get(&(class, key)) else { return Ok(None) };
-        self.value(&mut self.cursor.moved(*at as usize), class).map(Some)
+        self.value_here(&mut self.cursor.moved(*at as usize), class).map(Some)
     }
 
     /// The values of the fields `names` of an object or a constant.
@@ -276,23 +281,55 @@ impl<'a> Chunk<'a> {
         let mut found = [None; N];
         let Some(Value::Object(class, at)) = self.resolve(value)? else { return Ok(found) };
         let mut cursor = self.cursor.moved(at);
-        for field in &self.classes.get(class).fields {
-            let value = self.field(&mut cursor, field)?;
-            if let Some(slot) = names.iter().position(|name| **name == *field.name) {
-                found[slot] = Some(value);
+        let class = self.classes.get(class);
+        readable(class, &cursor)?;
+        let mut missing = N;
+        for field in &class.fields {
+            let Some(slot) = names.iter().position(|name| **name == *field.name) else {
+                self.skip_field(&mut cursor, field)?;
+                continue;
+            };
+            missing -= usize::from(found[slot].is_none());
+            if missing == 0 {
+                found[slot] = Some(self.field_here(&mut cursor, field)?);
+                break;
             }
+            found[slot] = Some(self.field(&mut cursor, field)?);
         }
         Ok(found)
     }
 
-    /// Calls `each` for the values of a list.
-    pub(super) fn each_element(&self, list: Value<'a>, mut each: impl FnMut(Value<'a>) -> Result<()>) -> Result<()> {
+    /// Calls `each` with the fields `names` of every object of a list.
+    pub(super) fn each_object<const N: usize>(
+        &self,
+        list: Value<'a>,
+        names: [&str; N],
+        mut each: impl FnMut([Option<Value<'a>>; N]) -> Result<()>,
+    ) -> Result<()> {
         let Value::List { class, is_constant, count, at } = list else { return Ok(()) };
         let mut cursor = self.cursor.moved(at);
+        if is_constant {
+            for _ in 0..count {
+                each(self.fields(Value::Constant(class, cursor.long()?), names)?)?;
+            }
+            return Ok(());
+        }
+        let class = self.classes.get(class);
+        readable(class, &cursor)?;
+        if class.kind != Kind::Object {
+            return Err(cursor.wrong("a list holds no objects").with("class", &class.name));
+        }
+        let slot = |field: &Field| names.iter().position(|name| **name == *field.name);
+        let slots: Vec<Option<usize>> = class.fields.iter().map(slot).collect();
         for _ in 0..count {
-            let value =
-                if is_constant { Value::Constant(class, cursor.long()?) } else { self.value(&mut cursor, class)? };
-            each(value)?;
+            let mut found = [None; N];
+            for (field, slot) in class.fields.iter().zip(&slots) {
+                match slot {
+                    Some(slot) => found[*slot] = Some(self.field(&mut cursor, field)?),
+                    None => self.skip_field(&mut cursor, field)?,
+                }
+            }
+            each(found)?;
         }
         Ok(())
     }

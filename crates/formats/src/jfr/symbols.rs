@@ -29,6 +29,8 @@ pub(super) struct Growing {
     pub(super) builder: ProfileBuilder,
     stacks: HashMap<Key, Vec<u32>>,
     methods: HashMap<Key, u32>,
+    /// The location of a line of a method.
+    frames: HashMap<(Key, i64), u32>,
     threads: HashMap<Key, Vec<Label>>,
     texts: HashMap<Key, u32>,
 }
@@ -43,6 +45,7 @@ impl Growing {
             builder,
             stacks: HashMap::new(),
             methods: HashMap::new(),
+            frames: HashMap::new(),
             threads: HashMap::new(),
             texts: HashMap::new(),
         }
@@ -52,6 +55,7 @@ impl Growing {
     pub(super) fn end_chunk(&mut self) {
         self.stacks.clear();
         self.methods.clear();
+        self.frames.clear();
         self.threads.clear();
         self.texts.clear();
     }
@@ -115,8 +119,8 @@ impl<'a> Adder<'_, 'a> {
             within("stack_depth_max", self.limits.stack_depth_max, count)?;
         }
         let mut locations = Vec::new();
-        chunk.each_element(frames, |frame| {
-            let location = self.frame(frame)?;
+        chunk.each_object(frames, ["method", "lineNumber"], |[method, line]| {
+            let location = self.frame(method, line)?;
             within("locations_max", self.limits.locations_max, location as usize + 1)?;
             locations.push(location);
             Ok(())
@@ -126,11 +130,14 @@ impl<'a> Adder<'_, 'a> {
         Ok(locations)
     }
 
-    fn frame(&mut self, frame: Value<'a>) -> Result<u32> {
-        let [method, line] = self.chunk.fields(frame, ["method", "lineNumber"])?;
+    fn frame(&mut self, method: Option<Value<'a>>, line: Option<Value<'a>>) -> Result<u32> {
         let Some(Value::Constant(class, key)) = method else {
             return Ok(self.growing.builder.location(NONE, 0, false, &[]));
         };
+        let line = if let Some(Value::Int(line)) = line { line.max(0) } else { 0 };
+        if let Some(known) = self.growing.frames.get(&((class, key), line)) {
+            return Ok(*known);
+        }
         let function = match self.growing.methods.get(&(class, key)) {
             Some(known) => *known,
             None => {
@@ -139,10 +146,11 @@ impl<'a> Adder<'_, 'a> {
                 function
             }
         };
-        let line = if let Some(Value::Int(line)) = line { line.max(0) } else { 0 };
         let lines = [Line { function, line, column: 0 }];
         let lines = if function == NONE { &[] } else { lines.as_slice() };
-        Ok(self.growing.builder.location(NONE, 0, false, lines))
+        let location = self.growing.builder.location(NONE, 0, false, lines);
+        self.growing.frames.insert(((class, key), line), location);
+        Ok(location)
     }
 
     /// The function that a method is; [`NONE`] where the recording does not hold it.
