@@ -1,0 +1,7 @@
+# Pyroscope's profiler for Python, which pushes over Connect.
+install() { python_packages; }
+
+profile() {
+  start "$cache/$agent/bin/python" "$agents/python/pyroscope_work.py" "$agent"
+  expect "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"$agent\",region=\"eu\"}" flame_work_hot flame_work_cold
+}
