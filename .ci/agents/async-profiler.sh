@@ -10,5 +10,5 @@ profile() {
   wait $!
   export FLAMESTORE_TENANT=$agent
   post profile /v1development/profiles application/x-protobuf
-  expect "ctimer:ctimer:count:ctimer:ns{service_name=\"unknown_service\"}" 'Work\.flameWorkHot' 'Work\.flameWorkCold'
+  expect "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"unknown_service\"}" 'Work\.flameWorkHot' 'Work\.flameWorkCold'
 }

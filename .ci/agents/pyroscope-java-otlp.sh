@@ -6,5 +6,5 @@ profile() {
   export PYROSCOPE_FORMAT=otlp PYROSCOPE_UPLOAD_INTERVAL=5s
   javac -d . "$agents/java/Work.java"
   start java -javaagent:"$cache/jars/agent-2.9.2.jar" -cp . Work 120
-  expect "itimer:itimer:ns:itimer:ns{service_name=\"unknown_service\"}" 'Work\.flameWorkHot' 'Work\.flameWorkCold'
+  expect "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"unknown_service\"}" 'Work\.flameWorkHot' 'Work\.flameWorkCold'
 }

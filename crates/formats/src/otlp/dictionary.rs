@@ -44,6 +44,9 @@ pub(super) struct KnownStrings {
     pub(super) nanoseconds: u32,
     pub(super) trace_id: u32,
     pub(super) span_id: u32,
+    pub(super) samples: u32,
+    pub(super) cpu: u32,
+    pub(super) wall: u32,
 }
 
 /// See the module.
@@ -212,6 +215,9 @@ impl<'a> Decoder<'a> {
             nanoseconds: self.add_string(b"nanoseconds")?,
             trace_id: self.add_string(super::TRACE_ID.as_bytes())?,
             span_id: self.add_string(super::SPAN_ID.as_bytes())?,
+            samples: self.add_string(b"samples")?,
+            cpu: self.add_string(b"cpu")?,
+            wall: self.add_string(b"wall")?,
         };
         self.out.text = Bytes::from(self.text);
         Ok(self.out)

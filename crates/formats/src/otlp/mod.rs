@@ -19,6 +19,7 @@
 //! profiles of a request refer to together, and the profile that goes over one fails, as do those after it that need more.
 
 mod any_value;
+mod clocks;
 mod dictionary;
 mod json;
 mod json_fields;

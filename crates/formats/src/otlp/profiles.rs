@@ -6,6 +6,7 @@ use flamestore_model::{
 
 use super::OtlpRequest;
 use super::any_value::StringTable;
+use super::clocks;
 use super::dictionary::dangling;
 use super::labels::{LabelReader, Pairs, merge};
 use super::request::ProfileAt;
@@ -136,16 +137,17 @@ impl<'a> OtlpProfiles<'a> {
         if sample_type.ty == 0 {
             return Err(Error::invalid("the profile's sample type has no name"));
         }
+        let period_type = fields.period_type.map(|ty| self.value_type(ty, "period type")).transpose()?;
+        let (sample_type, period_type) =
+            clocks::named(&self.request.dictionary, sample_type, period_type.unwrap_or_default());
         let time = |number: u64, what: &str| {
             i64::try_from(number).map_err(|_| {
                 Error::invalid(format!("the profile's {what} is beyond 63 bits")).with("nanoseconds", number)
             })
         };
         Ok(ProfileHeader {
-            sample_types: vec![sample_type],
-            period_type: fields
-                .period_type
-                .map_or(Ok(ValueType::default()), |ty| self.value_type(ty, "period type"))?,
+            sample_types: vec![self.gathered(sample_type)],
+            period_type: self.gathered(period_type),
             period: fields.period,
             time_unix_nano: time(fields.time, "time")?,
             duration_nano: time(fields.duration, "duration")?,
@@ -153,7 +155,8 @@ impl<'a> OtlpProfiles<'a> {
         })
     }
 
-    fn value_type(&mut self, mut reader: Reader<'_>, what: &str) -> Result<ValueType> {
+    /// The type at `reader`, of strings of the dictionary.
+    fn value_type(&self, mut reader: Reader<'_>, what: &str) -> Result<ValueType> {
         let mut ty = ValueType::default();
         while !reader.is_done() {
             let tag = reader.tag()?;
@@ -167,9 +170,14 @@ impl<'a> OtlpProfiles<'a> {
         Ok(ty)
     }
 
-    fn string(&mut self, id: u64, what: &str) -> Result<u32> {
+    fn string(&self, id: u64, what: &str) -> Result<u32> {
         let found = u32::try_from(id).ok().filter(|_| self.request.dictionary.string(id).is_some());
-        found.map(|id| self.gather.string(id)).ok_or_else(|| dangling(what, 0, "string", id))
+        found.ok_or_else(|| dangling(what, 0, "string", id))
+    }
+
+    /// A type of strings of the profile, for one of strings of the dictionary.
+    fn gathered(&mut self, ty: ValueType) -> ValueType {
+        ValueType { ty: self.gather.string(ty.ty), unit: self.gather.string(ty.unit) }
     }
 
     /// The labels that the profile's own attributes are; those that pprof has fields for go to the header.

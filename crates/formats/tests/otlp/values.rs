@@ -162,6 +162,28 @@ fn mappings_take_the_better_build_id() {
 }
 
 #[test]
+fn the_clocks_of_async_profiler_have_the_names_that_others_give_them() {
+    let check = |ty: &'static str, unit: &'static str, period_unit: &'static str, expected: Expect| {
+        let shown = first(|request| {
+            request.strings.push(unit.as_bytes());
+            (request.strings[1], request.strings[2]) = (ty.as_bytes(), period_unit.as_bytes());
+            request.profiles[0].sample_type = Some((1, 13));
+        });
+        let types = shown.split_once("} ").unwrap().1.split_once(" at ").unwrap().0;
+        expected.assert_eq(types);
+    };
+    check("ctimer", "count", "ns", expect!["samples/count per 10 cpu/nanoseconds"]);
+    check("itimer", "ns", "ns", expect!["cpu/nanoseconds per 10 cpu/nanoseconds"]);
+    check("perf_events", "count", "ns", expect!["samples/count per 10 cpu/nanoseconds"]);
+    check("wall", "count", "ns", expect!["samples/count per 10 wall/nanoseconds"]);
+    check("wall", "ns", "ns", expect!["wall/nanoseconds per 10 wall/nanoseconds"]);
+    // neither a clock nor time
+    check("object_sampler", "count", "bytes", expect!["object_sampler/count per 10 object_sampler/bytes"]);
+    check("perf_events", "count", "total", expect!["perf_events/count per 10 perf_events/total"]);
+    check("wall", "nanoseconds", "nanoseconds", expect!["wall/nanoseconds per 10 wall/nanoseconds"]);
+}
+
+#[test]
 fn names_need_not_be_utf_8() {
     let mut request = Request::example();
     request.profiles.truncate(1);
