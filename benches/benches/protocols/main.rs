@@ -66,7 +66,7 @@ const PROTOCOLS: [Protocol; 10] = [
         read: read_record,
     },
     Protocol {
-        name: "JFR, an event for each sample",
+        name: "JFR, an event for each sample that was taken",
         write: |batch| zipped(written::recording(batch)),
         read: read_recording,
     },

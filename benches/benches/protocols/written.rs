@@ -18,6 +18,7 @@ pub(crate) enum Observed {
 }
 
 const PERIOD: u64 = 10_000_000;
+const EVENTS_MAX: u64 = 8;
 const SECONDS: u64 = 15_000_000_000;
 
 /// `ExportProfilesServiceRequest` in the layout 1.10.
@@ -119,7 +120,8 @@ pub(crate) fn record(batch: &ProfileBatch) -> Vec<u8> {
     record::stream(&[record.v2()], Some(arrow_ipc::CompressionType::LZ4_FRAME))
 }
 
-/// A recording of one chunk with an event for each sample.
+/// A recording of one chunk. Its events are samples that were taken: each stack has as many as its value counts, up to
+/// [`EVENTS_MAX`].
 pub(crate) fn recording(batch: &ProfileBatch) -> Vec<u8> {
     let (symbols, samples) = (&batch.symbols, &batch.samples);
     let mut chunk = Chunk::new();
@@ -141,8 +143,10 @@ pub(crate) fn recording(batch: &ProfileBatch) -> Vec<u8> {
     }
     let fields = [constant("sampledThread", THREAD), constant("stackTrace", STACK), constant("state", STATE)];
     chunk.class(101, "jdk.ExecutionSample", &fields);
-    for at in 0..samples.len() as u64 {
-        chunk.event(101, 502 + at * 2_000_006, &[numbers(&[1, at + 1, 1])]);
+    for at in 0..samples.len() {
+        for event in 0..batch.values(at)[0].unsigned_abs().clamp(1, EVENTS_MAX) {
+            chunk.event(101, 502 + (at as u64 + 1000 * event) * 2_000_006, &[numbers(&[1, at as u64 + 1, 1])]);
+        }
     }
     chunk.bytes()
 }

@@ -41,13 +41,15 @@ pub fn decode_lines(bytes: Bytes, options: &FoldedOptions, limits: &Limits) -> R
 
 /// The lines that are not empty, with their numbers.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let ends = memchr::memchr_iter(b'\n', bytes).chain([bytes.len()]);
+    let line = |start: &mut usize, end: usize| Some(&bytes[std::mem::replace(start, end + 1)..end]);
+    let lines = ends.scan(0, line).map(<[u8]>::trim_ascii);
     (1..).zip(lines).filter(|(_, line)| !line.is_empty())
 }
 
 /// The frames and the value of line `number`.
 fn split_value(line: &[u8], number: usize) -> Result<(&[u8], i64)> {
-    let split = line.iter().rposition(|byte| *byte == b' ').map(|at| (&line[..at], &line[at + 1..]));
+    let split = memchr::memrchr(b' ', line).map(|at| (&line[..at], &line[at + 1..]));
     let (frames, digits) = split.unwrap_or((b"", line));
     let value = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     let Some(value) = value else {

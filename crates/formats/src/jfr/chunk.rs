@@ -198,7 +198,7 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    fn skip_field(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<()> {
+    pub(super) fn skip_field(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<()> {
         let count = if field.is_list { cursor.count(0)? } else { 1 };
         if self.takes_nothing(field) {
             return Ok(());
@@ -224,17 +224,19 @@ impl<'a> Chunk<'a> {
     }
 
     /// The value of `field` at the cursor, which moves past it.
+    #[inline]
     pub(super) fn field(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<Value<'a>> {
-        let mut here = *cursor;
-        let value = self.field_here(&mut here, field)?;
-        match value {
-            Value::List { .. } | Value::Object(..) => self.skip_field(cursor, field)?,
-            _ => *cursor = here,
+        let is_object = !field.is_constant && self.classes.get(field.class).kind == Kind::Object;
+        if !field.is_list && !is_object {
+            return self.field_here(cursor, field);
         }
+        let value = self.field_here(&mut { *cursor }, field)?;
+        self.skip_field(cursor, field)?;
         Ok(value)
     }
 
-    /// The value of `field` at the cursor. Nothing can be said of where the cursor is then.
+    /// The value of `field` at the cursor, which moves past it unless it is a list or an object.
+    #[inline]
     fn field_here(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<Value<'a>> {
         let Field { class, is_constant, .. } = *field;
         if field.is_list {
@@ -248,7 +250,7 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    /// The value of `class` at the cursor. Nothing can be said of where the cursor is then.
+    /// The value of `class` at the cursor, which moves past it unless it is an object.
     fn value_here(&self, cursor: &mut Cursor<'a>, class: u32) -> Result<Value<'a>> {
         Ok(match self.classes.get(class).kind {
             Kind::Byte => Value::Int(i64::from(cursor.byte()?)),
@@ -337,6 +339,11 @@ impl<'a> Chunk<'a> {
     /// The text of a value: itself, or that of the field `name` of an object, as symbols and states have it.
     pub(super) fn text(&self, value: Option<Value<'a>>, name: &str) -> Result<Vec<u8>> {
         self.text_in_place(value, name).map(Text::to_bytes)
+    }
+
+    /// Appends [`Self::text`] to `out`.
+    pub(super) fn append_text(&self, value: Option<Value<'a>>, name: &str, out: &mut Vec<u8>) -> Result<()> {
+        self.text_in_place(value, name).map(|text| text.append_to(out))
     }
 
     /// [`Self::text`], but empty where it is longer than any that is compared with something: those are read event by event.

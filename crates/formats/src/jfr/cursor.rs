@@ -164,14 +164,26 @@ impl Text<'_> {
 
     /// The text's bytes, in UTF-8 as far as it was valid; [`Text::Ref`] has none.
     pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.append_to(&mut out);
+        out
+    }
+
+    /// Appends [`Self::to_bytes`] to `out`.
+    pub(super) fn append_to(self, out: &mut Vec<u8>) {
+        let mut utf8 = [0; 4];
         match self {
-            Text::Empty | Text::Ref(_) => Vec::new(),
-            Text::Utf8(bytes) => bytes.to_vec(),
-            Text::Latin1(bytes) => bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into_bytes(),
+            Text::Empty | Text::Ref(_) => {}
+            Text::Utf8(bytes) => out.extend_from_slice(bytes),
+            Text::Latin1(bytes) if bytes.is_ascii() => out.extend_from_slice(bytes),
+            Text::Latin1(bytes) => {
+                bytes.iter().for_each(|byte| out.extend(char::from(*byte).encode_utf8(&mut utf8).bytes()));
+            }
             Text::Utf16(mut units, count) => {
                 let units = (0..count).map_while(|_| units.short().ok());
                 let units = units.map(|unit| u16::from_le_bytes([unit.to_le_bytes()[0], unit.to_le_bytes()[1]]));
-                char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect::<String>().into()
+                let chars = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
+                chars.for_each(|c| out.extend(c.encode_utf8(&mut utf8).bytes()));
             }
         }
     }

@@ -37,7 +37,7 @@ use context::Contexts;
 use cursor::Cursor;
 use events::{Event, PROFILES, Profile, SLOTS, Slot};
 use metadata::TimeUnit;
-use settings::Settings;
+use settings::{Settings, ThreadState};
 use symbols::{Adder, Growing, Spent};
 
 /// What a recording does not say of itself.
@@ -77,6 +77,8 @@ pub fn decode_jfr(bytes: Bytes, options: &JfrOptions, limits: &Limits) -> Result
         limits,
         contexts,
         spent: Spent::default(),
+        states: HashMap::new(),
+        labels: Vec::new(),
         profiles: std::array::from_fn(|_| None),
         time: None,
     };
@@ -101,6 +103,10 @@ struct Recording<'a> {
     limits: &'a Limits,
     contexts: Contexts<'a>,
     spent: Spent,
+    /// States of threads that were looked up in the current chunk, by class and key.
+    states: HashMap<(u32, i64), ThreadState>,
+    /// Room for the labels of an event.
+    labels: Vec<Label>,
     /// In the order of [`PROFILES`].
     profiles: [Option<Growing>; PROFILES.len()],
     /// When the recording started and ended.
@@ -136,7 +142,22 @@ impl Recording<'_> {
             }
         })?;
         self.profiles.iter_mut().flatten().for_each(Growing::end_chunk);
+        self.states.clear();
         Ok(())
+    }
+
+    /// What an event says of the state of its thread.
+    fn state(&mut self, chunk: &Chunk<'_>, values: &Values<'_>) -> Result<ThreadState> {
+        let value = values[Slot::State as usize];
+        let constant = if let Some(Value::Constant(class, key)) = value { Some((class, key)) } else { None };
+        if let Some(known) = constant.and_then(|constant| self.states.get(&constant)) {
+            return Ok(*known);
+        }
+        let state = ThreadState::named(&chunk.short_text(value, "name")?);
+        if let Some(constant) = constant {
+            self.states.insert(constant, state);
+        }
+        Ok(state)
     }
 
     fn settings(&self, chunk: &Chunk<'_>, shapes: &HashMap<u32, Shape>) -> Result<Settings> {
@@ -162,8 +183,7 @@ impl Recording<'_> {
             Event::Execution | Event::WeightedExecution => {
                 let (period, wall) = (settings.period_nanos(shape.class_id), settings.wall_nanos());
                 let count = weight(values);
-                let state = chunk.short_text(values[Slot::State as usize], "name")?;
-                let clocks = settings.clocks(&state);
+                let clocks = settings.clocks(self.state(chunk, values)?);
                 if clocks.wall {
                     self.add((Profile::Wall, wall), chunk, shape, values, [count, count.saturating_mul(wall)])?;
                 }
@@ -175,8 +195,8 @@ impl Recording<'_> {
             Event::WallClock => {
                 let period = settings.wall_nanos();
                 let count = values[Slot::Samples as usize].map_or(1, |_| number(Slot::Samples));
-                let state = chunk.short_text(values[Slot::State as usize], "name")?;
-                if settings.is_wall() && state == b"STATE_RUNNABLE" {
+                let state = self.state(chunk, values)?;
+                if settings.is_wall() && state == ThreadState::Runnable {
                     let counted = [count, count.saturating_mul(period)];
                     self.add((Profile::Execution, period), chunk, shape, values, counted)?;
                 }
@@ -222,7 +242,8 @@ impl Recording<'_> {
         });
         let mut adder = Adder { growing, spent: &mut self.spent, chunk, limits: self.limits };
         let value = |slot: Slot| values[slot as usize];
-        let mut labels = Vec::new();
+        let mut labels = std::mem::take(&mut self.labels);
+        labels.clear();
         adder.thread(value(Slot::Thread), &mut labels)?;
         adder.text("thread_state", value(Slot::State), "name", &mut labels)?;
         adder.text("class", value(Slot::Class), "name", &mut labels)?;
@@ -243,9 +264,11 @@ impl Recording<'_> {
             labels.push(adder.text_label("span_name", name)?);
         }
         let time = chunk.clock.time(number(values, Slot::StartTime), shape.units[Slot::StartTime as usize]);
-        let (key, unit) = (adder.string(TIMESTAMP.as_bytes())?, adder.string(b"nanoseconds")?);
+        let (key, unit) = (adder.name(TIMESTAMP)?, adder.name("nanoseconds")?);
         labels.push(Label { key, value: LabelValue::Num(time, unit) });
-        adder.sample(value(Slot::StackTrace), counted, &labels)
+        adder.sample(value(Slot::StackTrace), counted, &labels)?;
+        self.labels = labels;
+        Ok(())
     }
 
     fn finish(self) -> Result<Vec<JfrProfile>> {
@@ -285,9 +308,9 @@ fn values<'a>(chunk: &Chunk<'a>, class: u32, shape: &Shape, mut cursor: Cursor<'
     chunk.check_readable(class, &cursor)?;
     let mut values = [None; SLOTS];
     for (field, slot) in chunk.classes.get(class).fields.iter().zip(&shape.slots) {
-        let value = chunk.field(&mut cursor, field)?;
-        if let Some(slot) = slot {
-            values[*slot as usize] = Some(value);
+        match slot {
+            Some(slot) => values[*slot as usize] = Some(chunk.field(&mut cursor, field)?),
+            None => chunk.skip_field(&mut cursor, field)?,
         }
     }
     Ok(values)

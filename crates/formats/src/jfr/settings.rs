@@ -14,6 +14,27 @@ pub(super) struct Clocks {
     pub(super) wall: bool,
 }
 
+/// What a thread did when a sample of it was taken, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ThreadState {
+    Sleeping,
+    Runnable,
+    /// The profiler did not look.
+    Default,
+    Other,
+}
+
+impl ThreadState {
+    pub(super) fn named(name: &[u8]) -> Self {
+        match name {
+            b"STATE_SLEEPING" => Self::Sleeping,
+            b"STATE_RUNNABLE" => Self::Runnable,
+            b"STATE_DEFAULT" => Self::Default,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The settings of a chunk that matter to its samples.
 #[derive(Default)]
 pub(super) struct Settings {
@@ -58,13 +79,13 @@ impl Settings {
     ///
     /// The clock on the wall samples threads that sleep as well, so those never ran. A profiler that ran by both clocks
     /// and has no event for the second one leaves the state open where the first one's timer struck.
-    pub(super) fn clocks(&self, state: &[u8]) -> Clocks {
-        let sleeps = state == b"STATE_SLEEPING";
+    pub(super) fn clocks(&self, state: ThreadState) -> Clocks {
+        let sleeps = state == ThreadState::Sleeping;
         if self.is_wall() {
             return Clocks { cpu: !sleeps, wall: true };
         }
         let by_both = self.wall.is_some() && !self.has_wall_clock;
-        let wall = sleeps || (by_both && state != b"STATE_DEFAULT");
+        let wall = sleeps || (by_both && state != ThreadState::Default);
         Clocks { cpu: !wall, wall }
     }
 
@@ -119,7 +140,7 @@ mod tests {
     #[test]
     fn sleeping_threads_did_not_run() {
         let check = |settings: &Settings, state: &str, cpu: bool, wall: bool| {
-            assert_eq!(settings.clocks(state.as_bytes()), Clocks { cpu, wall }, "{state}");
+            assert_eq!(settings.clocks(ThreadState::named(state.as_bytes())), Clocks { cpu, wall }, "{state}");
         };
         let mut settings = Settings::new(None, false);
         check(&settings, "STATE_RUNNABLE", true, false);

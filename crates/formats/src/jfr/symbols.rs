@@ -33,6 +33,10 @@ pub(super) struct Growing {
     frames: HashMap<(Key, i64), u32>,
     threads: HashMap<Key, Vec<Label>>,
     texts: HashMap<Key, u32>,
+    /// The numbers of names that are the same for all events.
+    names: Vec<(&'static str, u32)>,
+    /// Room for the name of a method.
+    name: Vec<u8>,
 }
 
 impl Growing {
@@ -48,6 +52,8 @@ impl Growing {
             frames: HashMap::new(),
             threads: HashMap::new(),
             texts: HashMap::new(),
+            names: Vec::new(),
+            name: Vec::new(),
         }
     }
 
@@ -84,6 +90,16 @@ impl<'a> Adder<'_, 'a> {
             within("decompressed_bytes_max", decompressed_bytes_max, self.spent.text_bytes)?;
             within("strings_max", strings_max, known + 1)?;
         }
+        Ok(id)
+    }
+
+    /// The number of a name that events have in common.
+    pub(super) fn name(&mut self, name: &'static str) -> Result<u32> {
+        if let Some((_, id)) = self.growing.names.iter().find(|(known, _)| *known == name) {
+            return Ok(*id);
+        }
+        let id = self.string(name.as_bytes())?;
+        self.growing.names.push((name, id));
         Ok(id)
     }
 
@@ -160,16 +176,22 @@ impl<'a> Adder<'_, 'a> {
         if name.is_none() {
             return Ok(NONE);
         }
-        let class = match class {
-            Some(class) => chunk.text(chunk.fields(class, ["name"])?[0], "string")?,
-            None => Vec::new(),
-        };
-        let name = chunk.text(name, "string")?;
-        let descriptor = chunk.text(descriptor, "string")?;
-        let separator: &[u8] = if class.is_empty() { b"" } else { b"." };
-        let dotted: Vec<u8> = class.iter().map(|byte| if *byte == b'/' { b'.' } else { *byte }).collect();
-        let shown = self.string(&[&dotted, separator, &name].concat())?;
-        let system_name = self.string(&[&class, separator, &name, &descriptor].concat())?;
+        let mut text = std::mem::take(&mut self.growing.name);
+        text.clear();
+        if let Some(class) = class {
+            chunk.append_text(chunk.fields(class, ["name"])?[0], "string", &mut text)?;
+        }
+        let class_end = text.len();
+        if class_end > 0 {
+            text.push(b'.');
+        }
+        chunk.append_text(name, "string", &mut text)?;
+        let shown_end = text.len();
+        chunk.append_text(descriptor, "string", &mut text)?;
+        let system_name = self.string(&text)?;
+        text[..class_end].iter_mut().filter(|byte| **byte == b'/').for_each(|byte| *byte = b'.');
+        let shown = self.string(&text[..shown_end])?;
+        self.growing.name = text;
         Ok(self.growing.builder.function(Function { name: shown, system_name, ..Function::default() }))
     }
 
@@ -192,7 +214,7 @@ impl<'a> Adder<'_, 'a> {
         let number = |value| if let Some(Value::Int(number)) = value { number } else { 0 };
         let id = if number(os_id) == 0 { number(java_id) } else { number(os_id) };
         if id != 0 {
-            known.push(Label { key: self.string(b"thread_id")?, value: LabelValue::Num(id, 0) });
+            known.push(Label { key: self.name("thread_id")?, value: LabelValue::Num(id, 0) });
         }
         labels.extend_from_slice(&known);
         self.growing.threads.insert((class, key), known);
@@ -202,7 +224,7 @@ impl<'a> Adder<'_, 'a> {
     /// Adds the label `key` of a text, or of the text in the field `field` of an object, if it is not empty.
     pub(super) fn text(
         &mut self,
-        key: &str,
+        key: &'static str,
         value: Option<Value<'a>>,
         field: &str,
         labels: &mut Vec<Label>,
@@ -225,8 +247,7 @@ impl<'a> Adder<'_, 'a> {
             self.growing.texts.insert(constant, text);
         }
         if text != 0 {
-            let key = self.string(key.as_bytes())?;
-            labels.push(Label { key, value: LabelValue::Str(text) });
+            labels.push(Label { key: self.name(key)?, value: LabelValue::Str(text) });
         }
         Ok(())
     }
@@ -238,8 +259,8 @@ impl<'a> Adder<'_, 'a> {
     }
 
     /// A label of a text.
-    pub(super) fn text_label(&mut self, key: &str, text: &[u8]) -> Result<Label> {
-        Ok(Label { key: self.string(key.as_bytes())?, value: LabelValue::Str(self.string(text)?) })
+    pub(super) fn text_label(&mut self, key: &'static str, text: &[u8]) -> Result<Label> {
+        Ok(Label { key: self.name(key)?, value: LabelValue::Str(self.string(text)?) })
     }
 }
 

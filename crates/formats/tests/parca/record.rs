@@ -1,6 +1,6 @@
 //! Records as Parca's agents write them, in the column types of both versions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow_array::builder::StringDictionaryBuilder;
@@ -316,11 +316,19 @@ fn v2_locations(frames: &[&Frame]) -> StructArray {
         Some(start)
     });
     let nulls = frames.iter().map(|frame| frame.lines.is_some()).collect();
-    let keys = (0..u32::try_from(lines.len()).unwrap()).collect::<Vec<_>>();
+    // an agent writes a function once, however many lines it has
+    let (mut known, mut distinct) = (HashMap::new(), Vec::new());
+    let mut key = |line: &Line| {
+        *known.entry((line.2, line.3, line.4)).or_insert_with(|| {
+            distinct.push(*line);
+            u32::try_from(distinct.len() - 1).unwrap()
+        })
+    };
+    let keys: Vec<u32> = lines.iter().map(&mut key).collect();
     let functions = structs(vec![
-        ("system_name", Arc::new(StringViewArray::from_iter_values(lines.iter().map(|line| line.2))), false),
-        ("filename", text_dictionary(lines.iter().map(|line| Some(line.3)).collect()), true),
-        ("start_line", numbers(lines.iter().map(|line| line.4)), false),
+        ("system_name", Arc::new(StringViewArray::from_iter_values(distinct.iter().map(|line| line.2))), false),
+        ("filename", text_dictionary(distinct.iter().map(|line| Some(line.3)).collect()), true),
+        ("start_line", numbers(distinct.iter().map(|line| line.4)), false),
     ]);
     let functions = DictionaryArray::<UInt32Type>::new(UInt32Array::from(keys), Arc::new(functions));
     let lines = structs(vec![
