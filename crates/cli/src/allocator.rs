@@ -8,8 +8,14 @@ const PURGE_DELAY: mi_option_t = 15;
 /// takes half as much again as its limit counts, since all that it freed within that second is still there.
 const PURGE_DELAY_MILLIS: std::ffi::c_long = 10;
 
-/// Gives freed memory back to the kernel soon.
+/// The variable by which mimalloc is told the same.
+const PURGE_DELAY_VARIABLE: &str = "MIMALLOC_PURGE_DELAY";
+
+/// Gives freed memory back to the kernel soon, unless the environment says when.
 pub(crate) fn configure() {
+    if std::env::var_os(PURGE_DELAY_VARIABLE).is_some() {
+        return;
+    }
     #[expect(unsafe_code, reason = "mimalloc has no other way to set an option")]
     // SAFETY: the call takes two numbers and stores the second; it can be called at any time, from any thread.
     unsafe {
