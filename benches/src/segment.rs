@@ -1,5 +1,6 @@
 //! The segment that the profiles of a fleet make.
 
+use flamestore_calltree::Observed;
 use flamestore_model::{NONE, ProfileId, Result};
 use flamestore_segment::{
     DictionaryInput, ProfileInput, ProfileMeta, SealedSegment, SegmentInput, SegmentOptions, SeriesInput, build_tables,
@@ -52,5 +53,11 @@ fn profile(number: u128, scrape: Scrape, main_mapping: u32) -> ProfileInput {
         main_mapping,
         ..ProfileMeta::new(ProfileId::from_parts(millis, number), scrape.time_unix_nano)
     };
-    ProfileInput { meta, stacks: scrape.stacks, values: scrape.values, label_sets: Vec::new() }
+    ProfileInput {
+        meta,
+        stacks: scrape.stacks,
+        values: scrape.values,
+        label_sets: Vec::new(),
+        observed: Observed::default(),
+    }
 }
