@@ -15,11 +15,17 @@ CREATE OR REPLACE MACRO text(bytes) AS coalesce(TRY(decode(bytes)), bytes::VARCH
 
 CREATE OR REPLACE MACRO segment_table(name) AS TABLE
   SELECT parse_filename(filename, true) AS segment, * EXCLUDE (filename)
-  FROM read_parquet(getvariable('tenant') || '/' || name || '/*/*.parquet', filename = true, hive_partitioning = true)
+  FROM read_parquet(getvariable('tenant') || '/' || name || '/*/*.parquet', filename = true, hive_partitioning = true,
+                    union_by_name = true)
   WHERE getvariable('segments') IS NULL OR list_contains(getvariable('segments'), parse_filename(filename, true));
 
--- As stored: the stack of a row and its value need the row's profile, as in the view `observations`.
-CREATE OR REPLACE VIEW samples AS FROM segment_table('samples');
+-- As stored: the stack of a row and its value need the row's profile, as in the view `observations`. Segments have the columns
+-- named here only where one of their samples has a time, a trace or a span of its own.
+CREATE OR REPLACE VIEW samples AS
+  SELECT NULL::BIGINT AS observed_unix_nano, NULL::BIGINT AS ended_unix_nano, NULL::BLOB AS trace_id, NULL::BLOB AS span_id
+  WHERE false
+  UNION ALL BY NAME
+  FROM segment_table('samples');
 CREATE OR REPLACE VIEW profiles AS FROM segment_table('profiles');
 CREATE OR REPLACE VIEW series AS FROM segment_table('series');
 CREATE OR REPLACE VIEW stacks AS FROM segment_table('stacks');
@@ -74,7 +80,8 @@ CREATE OR REPLACE VIEW stack_text AS
 -- A row per observation: whose it is, when, and its value in the units of its profile type.
 CREATE OR REPLACE VIEW observations AS
   SELECT s.segment, r.service_name, r.profile_type, r.labels, p.profile_id, s.time_unix_nano,
-         s.stack_key - p.stack_base AS stack_id, s.value * p.unit AS value
+         s.stack_key - p.stack_base AS stack_id, s.value * p.unit AS value, s.label_set_id,
+         s.observed_unix_nano, s.ended_unix_nano, lower(hex(s.trace_id)) AS trace_id, lower(hex(s.span_id)) AS span_id
   FROM samples s
   JOIN profiles p ON p.segment = s.segment AND p.profile = s.profile
   JOIN series r ON r.segment = s.segment AND r.series_id = s.series_id;

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 import duckdb
 import pyarrow.dataset
@@ -65,6 +66,28 @@ def profiles(folder):
                 yield path, os.path.basename(path).replace(".", "_"), "pprof"
 
 
+TRACE, SPAN, NOON = "0102030405060708090a0b0c0d0e0f10", "00000000000000ff", 1767355200000000000
+
+
+def push_observations(url):
+    """Pushes two observations of one stack, as OpenTelemetry's clients do."""
+    body = {
+        "resourceProfiles": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "jobs"}}]},
+            "scopeProfiles": [{"profiles": [{
+                "sampleType": {"typeStrindex": 1, "unitStrindex": 2}, "timeUnixNano": str(NOON), "durationNano": "9",
+                "samples": [{"stackIndex": 1, "linkIndex": 1, "values": ["6", "7"],
+                             "timestampsUnixNano": [str(NOON + 2), str(NOON + 1)]}]}]}]}],
+        "dictionary": {
+            "stringTable": ["", "cpu", "nanoseconds", "main"], "functionTable": [{}, {"nameStrindex": 3}],
+            "locationTable": [{}, {"lines": [{"functionIndex": 1}]}], "stackTable": [{}, {"locationIndices": [1]}],
+            "mappingTable": [{}], "attributeTable": [{}], "linkTable": [{}, {"traceId": TRACE, "spanId": SPAN}]},
+    }
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(url + "/v1development/profiles", json.dumps(body).encode(), headers)
+    urllib.request.urlopen(request, timeout=SECONDS_MAX).read()
+
+
 def lines(rows):
     return sorted(f"{stack} {value}" for stack, value in rows if value)
 
@@ -85,6 +108,9 @@ def main(binary):
                     expected[service, ty] = sorted(folded.split("\n")[:-1])
         if len(expected) < 2:
             raise SystemExit("nothing was stored")
+        # A second segment, of samples that have columns which those of the first are without.
+        with Server(binary, store) as server:
+            push_observations(server.url)
 
         listed = subprocess.run(
             [binary, "store", "ls", "--store", store, "--format", "json"], check=True, stdout=subprocess.PIPE
@@ -106,6 +132,12 @@ def main(binary):
             if got != want:
                 difference = sorted(set(want) ^ set(got))[:4]
                 raise SystemExit(f"DuckDB and the server differ on {service} {ty}: {difference}")
+        observed = db.execute(
+            "SELECT value, observed_unix_nano, ended_unix_nano, trace_id, span_id FROM observations "
+            "WHERE service_name = 'jobs' ORDER BY 1"
+        ).fetchall()
+        if observed != [(6, NOON + 2, None, TRACE, SPAN), (7, NOON + 1, None, TRACE, SPAN)]:
+            raise SystemExit(f"DuckDB reads other observations than were pushed: {observed}")
         total = db.execute("SELECT count(*) FROM samples").fetchone()[0]
 
         samples = pyarrow.dataset.dataset(f"{store}/anonymous/samples", partitioning="hive")

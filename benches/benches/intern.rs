@@ -1,6 +1,6 @@
 //! What does it cost to find a known stack, against hashing its frames?
 
-use flamestore_benches::{Goal, Report, Turns, fleet, rounds};
+use flamestore_benches::{Goal, Report, Turns, fleet, observing, rounds};
 use flamestore_calltree::{Interned, Interner};
 use flamestore_model::{ProfileBatch, Result, Samples};
 use flamestore_testkit::FleetService;
@@ -35,6 +35,7 @@ fn main() -> Result<()> {
     report.figure("intern a known stack, one table of symbols per service", nanos(1), "ns/sample");
     report.goal("times the cost of hashing", nanos(1) / nanos(0), "×", Goal::AtMost(4.0));
     per_profile(&report, &services, &mut interners)?;
+    observations(&report, &whole, &mut interners)?;
     report.figure("memory of the dictionaries", memory as f64 / stacks as f64, "B/stack");
     Ok(())
 }
@@ -56,6 +57,27 @@ fn per_profile(report: &Report, services: &[FleetService], interners: &mut [Inte
     }
     let nanos = turns.median(0) / samples as f64 * 1e9;
     report.figure("the same profile by profile, symbols looked up each time", nanos, "ns/sample");
+    Ok(())
+}
+
+/// The samples of a few services as they are, and as observations with times and spans that were never seen before.
+fn observations(report: &Report, whole: &[ProfileBatch], interners: &mut [Interner]) -> Result<()> {
+    let (plain, interners) = (&whole[..whole.len().min(2)], &mut interners[..whole.len().min(2)]);
+    let samples: usize = plain.iter().map(|batch| batch.samples.len()).sum();
+    let memory = |interners: &[Interner]| interners.iter().map(Interner::memory_bytes).sum::<usize>() as f64;
+    let (before, mut interned, mut turns) = (memory(interners), Interned::default(), Turns::default());
+    for round in 0..rounds() {
+        let observed: Vec<ProfileBatch> =
+            plain.iter().map(|batch| observing(batch, round as u64)).collect::<Result<_>>()?;
+        turns.run(0, || intern_all(plain, interners, &mut interned))?;
+        turns.run(1, || intern_all(&observed, interners, &mut interned))?;
+    }
+    let nanos = |way: usize| turns.median(way) / samples as f64 * 1e9;
+    report.figure("intern a known stack, of two services", nanos(0), "ns/sample");
+    report.figure("the same with a thread, a new time, trace and span each", nanos(1), "ns/sample");
+    report.figure("times the cost without labels", nanos(1) / nanos(0), "×");
+    let grown = (memory(interners) - before) / (samples * rounds()) as f64;
+    report.figure("what the dictionaries grow by", grown, "B/observation");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use flamestore_benches::{FleetSegment, Goal, Report, Turns, fleet_of, rounds, size};
-use flamestore_calltree::{FoldOptions, Interner, SealSelection, ValueTree, fold, merge};
+use flamestore_calltree::{FoldOptions, Interner, Observed, SealSelection, ValueTree, fold, merge};
 use flamestore_model::{NONE, ProfileId, Selector, TimeRange};
 use flamestore_segment::{
     DaysOf, DictionaryCache, DictionaryInput, DictionarySelection, MemorySource, ProfileInput, ProfileMeta, ReadFrom,
@@ -324,7 +324,13 @@ fn day_of(
             ..ProfileMeta::new(id, time)
         };
         let stacks = scrape.stacks.iter().map(|stack| places[&ids[*stack as usize]]).collect();
-        profiles.push(ProfileInput { meta, stacks, values: scrape.values.clone(), label_sets: Vec::new() });
+        profiles.push(ProfileInput {
+            meta,
+            stacks,
+            values: scrape.values.clone(),
+            label_sets: Vec::new(),
+            observed: Observed::default(),
+        });
     }
     let series = SeriesInput { labels: service.labels(), profile_type: service.profile_type(), profiles };
     Ok(DictionaryInput { service_name: service.name(), sealed, series: vec![series] })

@@ -1,8 +1,8 @@
 //! How many bytes does a stored sample take, and how many a stack?
 
-use flamestore_benches::{FleetSegment, Goal, Report, fleet, thread_cpu};
+use flamestore_benches::{FleetSegment, Goal, Report, fleet, observations_segment, thread_cpu};
 use flamestore_model::Result;
-use flamestore_segment::{SegmentOptions, Table};
+use flamestore_segment::{SealedSegment, SegmentOptions, Table};
 use flamestore_testkit::pack_pprof;
 
 fn main() -> Result<()> {
@@ -46,6 +46,23 @@ fn main() -> Result<()> {
     report.figure("peer: gzip pprof, every 24th profile", packed, "B/sample");
     report.figure("times smaller than gzip pprof", packed * rows / all, "×");
     report.figure("generate, intern, build and seal", spent / rows * 1e9, "ns/sample");
+    observations(&report, &fleet)
+}
+
+/// What a thread, a time, a trace and a span add to each sample of a service.
+fn observations(report: &Report, fleet: &flamestore_testkit::Fleet) -> Result<()> {
+    let Some(service) = fleet.services().next() else { return Ok(()) };
+    let (plain, observing) = (observations_segment(&service, false)?, observations_segment(&service, true)?);
+    let rows = plain.meta.sample_rows as f64;
+    let bytes =
+        |sealed: &SealedSegment, table: Table| sealed.table(table).map_or(0.0, |table| table.bytes.len() as f64);
+    let figure = |name: &str, of: &dyn Fn(&SealedSegment) -> f64| {
+        report.figure(name, (of(&observing) - of(&plain)) / rows, "B/observation");
+    };
+    report.note(format!("{rows} samples of one service, each with a thread of 8, a time, a trace of 4 and a span"));
+    figure("that adds to samples", &|sealed| bytes(sealed, Table::Samples));
+    figure("to strings and label_sets", &|sealed| bytes(sealed, Table::Strings) + bytes(sealed, Table::LabelSets));
+    figure("to everything", &|sealed| sealed.bytes() as f64);
     Ok(())
 }
 

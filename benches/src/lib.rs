@@ -16,13 +16,15 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod clock;
+mod observing;
 mod report;
 mod rows;
 #[cfg(feature = "segment")]
 mod segment;
 
 pub use clock::{Turns, process_cpu, thread_cpu};
+pub use observing::observing;
 pub use report::{Goal, Report};
 pub use rows::{ServiceRows, fleet, fleet_of, rounds, size};
 #[cfg(feature = "segment")]
-pub use segment::FleetSegment;
+pub use segment::{FleetSegment, observations_segment};

@@ -1,5 +1,6 @@
 //! The segment that the profiles of a fleet make.
 
+use flamestore_calltree::{Interner, Observed, SealSelection};
 use flamestore_model::{NONE, ProfileId, Result};
 use flamestore_segment::{
     DictionaryInput, ProfileInput, ProfileMeta, SealedSegment, SegmentInput, SegmentOptions, SeriesInput, build_tables,
@@ -7,7 +8,7 @@ use flamestore_segment::{
 };
 use flamestore_testkit::{Fleet, FleetService, Scrape};
 
-use crate::ServiceRows;
+use crate::{ServiceRows, observing};
 
 /// A segment and what it was made of.
 #[derive(Debug)]
@@ -36,6 +37,33 @@ impl FleetSegment {
     }
 }
 
+/// The segment of all profiles of `service`, their samples plain or with labels that differ from one to the next.
+///
+/// # Errors
+/// Those of interning, building and sealing.
+pub fn observations_segment(service: &FleetService, is_observing: bool) -> Result<SealedSegment> {
+    let mut interner = Interner::new(1);
+    let mut profiles = Vec::new();
+    for (number, scrape) in (0..).zip(service.run()) {
+        let batch = match is_observing {
+            true => observing(&service.batch(&scrape), number)?,
+            false => service.batch(&scrape),
+        };
+        let interned = interner.intern(&batch)?;
+        let plain = profile(number.into(), scrape, NONE);
+        let values = batch.samples.values;
+        let (stacks, label_sets, observed) = (interned.stacks, interned.label_sets, interned.observed);
+        profiles.push(ProfileInput { stacks, values, label_sets, observed, ..plain });
+    }
+    let sealed = interner.seal(&SealSelection::default());
+    let sets = profiles.iter_mut().flat_map(|profile| &mut profile.label_sets);
+    sets.filter(|set| **set != NONE).for_each(|set| *set = sealed.label_set_remap[*set as usize]);
+    let series = SeriesInput { labels: service.labels(), profile_type: service.profile_type(), profiles };
+    let dictionary = DictionaryInput { service_name: service.name(), sealed: sealed.sealed, series: vec![series] };
+    let options = SegmentOptions::default();
+    seal(build_tables(SegmentInput { dictionaries: vec![dictionary] }, &options)?, &options)
+}
+
 fn dictionary(service: &FleetService) -> Result<DictionaryInput> {
     let rows = ServiceRows::new(service)?;
     let main_mapping = if service.has_addresses() { 0 } else { NONE };
@@ -52,5 +80,11 @@ fn profile(number: u128, scrape: Scrape, main_mapping: u32) -> ProfileInput {
         main_mapping,
         ..ProfileMeta::new(ProfileId::from_parts(millis, number), scrape.time_unix_nano)
     };
-    ProfileInput { meta, stacks: scrape.stacks, values: scrape.values, label_sets: Vec::new() }
+    ProfileInput {
+        meta,
+        stacks: scrape.stacks,
+        values: scrape.values,
+        label_sets: Vec::new(),
+        observed: Observed::default(),
+    }
 }

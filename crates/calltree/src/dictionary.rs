@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use flamestore_model::{Error, Label, Mapping, NONE, Result};
+use flamestore_model::{Error, Label, LabelValue, Mapping, NONE, Result};
 
-use crate::{ByteStrings, Functions, LabelSets, Locations};
+use crate::{ByteStrings, Functions, LabelBytes, LabelSets, Locations, Observation};
 
 /// Symbols in canonical order, immutable once built. The crate's documentation states the order; [`Dictionary::check`]
 /// verifies it for a dictionary that was read from somewhere.
@@ -82,6 +82,29 @@ impl Dictionary {
         match self.locations.mapping[location as usize] {
             NONE => address,
             mapping => address.wrapping_add(self.mappings[mapping as usize].memory_start),
+        }
+    }
+
+    /// Gives `each` the labels of a row of samples, keys and values: those of its label set and those that are columns, in
+    /// order of keys.
+    ///
+    /// # Panics
+    /// When there is no such set.
+    pub fn row_labels(&self, set: u32, observation: &Observation, mut each: impl FnMut(&[u8], LabelBytes<'_>)) {
+        let mut of_set = self.label_sets.get(set).iter().peekable();
+        let key = |label: &Label| self.strings.get(label.key);
+        let value = |label: &Label| match label.value {
+            LabelValue::Str(id) => LabelBytes::Str(self.strings.get(id)),
+            LabelValue::Num(number, unit) => LabelBytes::Num(number, self.strings.get(unit)),
+        };
+        observation.labels(|lifted, lifted_value| {
+            while let Some(label) = of_set.next_if(|label| key(label) < lifted) {
+                each(key(label), value(label));
+            }
+            each(lifted, lifted_value);
+        });
+        for label in of_set {
+            each(key(label), value(label));
         }
     }
 

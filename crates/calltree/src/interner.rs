@@ -7,11 +7,12 @@
 //!
 //! Ids are given as first seen and never change. Memory grows with distinct stacks and symbols only;
 //! [`Interner::memory_bytes`] tells when to seal and start anew. A batch that is refused may leave symbols behind, which
-//! sealing drops.
+//! sealing drops. Labels that differ from sample to sample are not symbols: they become columns ([`Observed`]).
 
 use flamestore_model::{Error, Label, NONE, ProfileBatch, Result};
 
 use crate::SealedDictionary;
+use crate::observed::{Lifter, Observation, Observed};
 use crate::stack_arena::StackArena;
 use crate::symbol_arena::{BatchMemo, SymbolArena};
 
@@ -22,6 +23,7 @@ pub struct Interner {
     stacks: StackArena,
     memo: BatchMemo,
     block: Block,
+    lifter: Lifter,
 }
 
 /// How many samples are mapped and hashed before they are looked up: enough for the look-ups, which miss the caches, to
@@ -78,13 +80,15 @@ pub struct Interned {
     pub stacks: Vec<u32>,
     /// The label set id of each sample, [`NONE`] where it has no labels; empty where no sample has any.
     pub label_sets: Vec<u32>,
+    /// What else each sample's labels say.
+    pub observed: Observed,
     /// The id of the batch's first mapping, the main binary by convention; [`NONE`] when it has no mappings.
     pub main_mapping: u32,
 }
 
 impl Default for Interned {
     fn default() -> Self {
-        Self { stacks: Vec::new(), label_sets: Vec::new(), main_mapping: NONE }
+        Self { stacks: Vec::new(), label_sets: Vec::new(), observed: Observed::default(), main_mapping: NONE }
     }
 }
 
@@ -118,6 +122,7 @@ impl Interner {
             stacks: StackArena::new(seed),
             memo: BatchMemo::default(),
             block: Block::default(),
+            lifter: Lifter::default(),
         }
     }
 
@@ -142,7 +147,7 @@ impl Interner {
             false => self.symbols.mapping(batch, &mut self.memo, 0)?,
         };
         self.intern_stacks(batch, &mut out.stacks)?;
-        self.intern_label_sets(batch, &mut out.label_sets)
+        self.intern_labels(batch, &mut out.label_sets, &mut out.observed)
     }
 
     fn intern_stacks(&mut self, batch: &ProfileBatch, out: &mut Vec<u32>) -> Result<()> {
@@ -190,28 +195,39 @@ impl Interner {
         Ok(())
     }
 
-    fn intern_label_sets(&mut self, batch: &ProfileBatch, out: &mut Vec<u32>) -> Result<()> {
+    fn intern_labels(&mut self, batch: &ProfileBatch, sets: &mut Vec<u32>, observed: &mut Observed) -> Result<()> {
+        let Self { symbols, memo, lifter, .. } = self;
         let samples = &batch.samples;
-        out.clear();
+        sets.clear();
+        observed.clear();
         if samples.labels.is_empty() {
             return Ok(());
         }
-        out.reserve(samples.len());
-        let mut last: (&[Label], u32) = (&[], NONE);
+        sets.reserve(samples.len());
+        // Neighbours often have the same labels, or differ only in those that are columns.
+        let mut last: (&[Label], Observation) = (&[], Observation::NONE);
+        let mut last_set: (Vec<Label>, u32) = (Vec::new(), NONE);
         for (row, ends) in samples.label_offsets.windows(2).enumerate() {
             let labels = samples.labels.get(ends[0] as usize..ends[1] as usize);
             let labels =
                 labels.ok_or_else(|| Error::invalid(format!("sample {row}: its labels are not in the profile")))?;
             if labels != last.0 {
-                let id = self.symbols.label_set(batch, &mut self.memo, labels).map_err(|e| e.with("sample", row))?;
-                last = (labels, id);
+                last = (labels, lifter.lift(batch, labels).map_err(|e| e.with("sample", row))?);
+                if lifter.kept != last_set.0 {
+                    last_set.1 = symbols.label_set(batch, memo, &lifter.kept).map_err(|e| e.with("sample", row))?;
+                    std::mem::swap(&mut last_set.0, &mut lifter.kept);
+                }
             }
-            out.push(last.1);
+            sets.push(last_set.1);
+            observed.push(row, &last.1);
         }
-        match out.len() == samples.len() {
-            true => Ok(()),
-            false => Err(Error::invalid("label offsets and stack offsets differ in length")),
+        if sets.len() != samples.len() {
+            return Err(Error::invalid("label offsets and stack offsets differ in length"));
         }
+        if sets.iter().all(|set| *set == NONE) {
+            sets.clear();
+        }
+        Ok(())
     }
 
     /// How many distinct stacks were seen.
@@ -221,7 +237,11 @@ impl Interner {
 
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        self.symbols.memory_bytes() + self.stacks.memory_bytes() + self.memo.memory_bytes() + self.block.memory_bytes()
+        self.symbols.memory_bytes()
+            + self.stacks.memory_bytes()
+            + self.memo.memory_bytes()
+            + self.block.memory_bytes()
+            + self.lifter.memory_bytes()
     }
 
     /// The canonical form of the selected stacks and of the symbols they use.

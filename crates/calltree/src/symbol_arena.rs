@@ -326,7 +326,8 @@ fn hash_words(scratch: &mut Vec<u64>, seed: u64, words: impl Iterator<Item = u64
     xxh3_64_with_seed(bytemuck::cast_slice(scratch), seed)
 }
 
-fn bytes(batch: &ProfileBatch, id: u32) -> Result<&[u8]> {
+/// The string `id` of the batch.
+pub(crate) fn bytes(batch: &ProfileBatch, id: u32) -> Result<&[u8]> {
     match (id as usize) < batch.symbols.strings.len() {
         true => Ok(batch.symbols.strings.get(id)),
         false => Err(dangling("string", id)),

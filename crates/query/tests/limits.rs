@@ -11,6 +11,7 @@ use arrow::datatypes::{FieldRef, Int64Type};
 use bytes::Bytes;
 use common::{CPU, SECOND, START, World, limits, query, text};
 use expect_test::{Expect, expect};
+use flamestore_formats::{LabelText, ProfileBuilder};
 use flamestore_model::{ErrorKind, Labels, ProfileId, Tenant, TimeRange};
 use flamestore_query::Engine;
 use flamestore_segment::Table;
@@ -225,6 +226,66 @@ async fn sql_walks_from_samples_to_names_in_segments_and_heads() {
     .await;
 }
 
+/// A profile whose samples have a thread, a time, a trace and a span, or fewer of these.
+fn observations() -> flamestore_model::ProfileBatch {
+    let mut builder = ProfileBuilder::new();
+    builder.sample_type("samples", "count");
+    let (time, thread) = (|number| LabelText::Num(number, "nanoseconds"), ("thread", LabelText::Str("worker")));
+    let trace = ("trace_id", LabelText::Str("000102030405060708090a0b0c0d0e0f"));
+    let span = |id| ("span_id", LabelText::Str(id));
+    builder.add_sample(&["main"], &[1], &[thread, trace, span("00000000000000a1"), ("timestamp_ns", time(5))]);
+    builder.add_sample(&["main"], &[2], &[trace, span("00000000000000a2"), ("timestamp_ns", time(4)), thread]);
+    builder.add_sample(&["main"], &[3], &[("end_timestamp_ns", LabelText::Num(6, "")), span("239")]);
+    builder.add_sample(&["main"], &[4], &[]);
+    builder.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sql_shows_when_and_for_which_span_an_observation_was_made() {
+    let shown = "SELECT s.value, s.observed_unix_nano AS observed, s.ended_unix_nano AS ended, \
+                 encode(s.trace_id, 'hex') AS trace, encode(s.span_id, 'hex') AS span, \
+                 CAST(k.bytes AS STRING) AS key, CAST(v.bytes AS STRING) AS text FROM samples s \
+                 LEFT JOIN label_sets l ON l.segment = s.segment AND l.label_set_id = s.label_set_id \
+                 LEFT JOIN strings k ON k.segment = l.segment AND k.string_id = l.key_id \
+                 LEFT JOIN strings v ON v.segment = l.segment AND v.string_id = l.string_id \
+                 JOIN series x ON x.segment = s.segment AND x.series_id = s.series_id \
+                 WHERE x.service_name = 'jobs' ORDER BY s.value";
+    // Segments of other samples have no such columns.
+    let mut world = three_segments().await;
+    world.push(&[("service_name", "jobs")], START + 5 * SECOND, observations()).await;
+    for _in_head_and_segment in 0..2 {
+        check_sql(
+            &world,
+            shown,
+            expect![[r#"
+            +-------+----------+-------+----------------------------------+------------------+---------+--------+
+            | value | observed | ended | trace                            | span             | key     | text   |
+            +-------+----------+-------+----------------------------------+------------------+---------+--------+
+            | 1     | 5        |       | 000102030405060708090a0b0c0d0e0f | 00000000000000a1 | thread  | worker |
+            | 2     | 4        |       | 000102030405060708090a0b0c0d0e0f | 00000000000000a2 | thread  | worker |
+            | 3     |          | 6     |                                  |                  | span_id | 239    |
+            | 4     |          |       |                                  |                  |         |        |
+            +-------+----------+-------+----------------------------------+------------------+---------+--------+"#]],
+        )
+        .await;
+        world.flush().await;
+    }
+    let of_span = "SELECT value FROM samples WHERE span_id = decode('00000000000000a2', 'hex') OR observed_unix_nano = 5 \
+                   ORDER BY value";
+    check_sql(
+        &world,
+        of_span,
+        expect![[r#"
+        +-------+
+        | value |
+        +-------+
+        | 1     |
+        | 2     |
+        +-------+"#]],
+    )
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sql_is_read_only() {
     let world = World::new().await;
@@ -317,11 +378,12 @@ fn a_second_later(table: Bytes) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sql_joins_stacks_in_segments_of_every_format() {
     let mut world = World::new().await;
-    for version in 1..=3 {
+    const FIXTURES: [&str; 4] = ["v1", "v2", "v3", "v3-observing"];
+    for (number, fixture) in FIXTURES.into_iter().enumerate() {
         for table in Table::ALL.into_iter().filter(|table| !Table::ROLLUPS.contains(table)) {
-            let frozen = format!("{}/../segment/fixtures/v{version}/{table}.parquet", env!("CARGO_MANIFEST_DIR"));
+            let frozen = format!("{}/../segment/fixtures/{fixture}/{table}.parquet", env!("CARGO_MANIFEST_DIR"));
             let bytes = a_second_later(std::fs::read(frozen).unwrap().into());
-            let path = format!("v{version}/{table}/day=1970-01-01/{version:032x}.parquet");
+            let path = format!("{fixture}/{table}/day=1970-01-01/{number:032x}.parquet");
             world.objects.put(&path.into(), PutPayload::from(bytes)).await.unwrap();
         }
     }
@@ -332,45 +394,54 @@ async fn sql_joins_stacks_in_segments_of_every_format() {
     assert!(report.committed.is_some(), "{report:?}");
     world.reopen().await;
     let joined = "SELECT p.profile, max(p.total) = sum(s.value * p.unit) AS is_total, count(k.stack_id) AS stacks, \
-                  count(c.call_site_id) AS leaves, count(c.depth) AS depths FROM profiles p \
+                  count(c.call_site_id) AS leaves, count(c.depth) AS depths, \
+                  count(s.observed_unix_nano) AS times, count(s.trace_id) AS traces FROM profiles p \
                   JOIN samples s ON s.segment = p.segment AND s.profile = p.profile \
                   LEFT JOIN stacks k ON k.segment = s.segment AND k.stack_id = s.stack_key - p.stack_base \
                   LEFT JOIN call_sites c ON c.segment = k.segment AND c.call_site_id = k.call_site_id \
                   WHERE s.stack_key >= 0 GROUP BY 1 ORDER BY 1";
     let mut text = String::new();
-    for version in 1..=3 {
-        let tenant = Tenant::new(format!("v{version}")).unwrap();
+    for fixture in FIXTURES {
+        let tenant = Tenant::new(fixture).unwrap();
         let batches: Vec<_> = world.engine.sql(&tenant, joined).await.unwrap().batches.try_collect().await.unwrap();
         writeln!(text, "{}", datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap()).unwrap();
     }
     expect![[r#"
-        +---------+----------+--------+--------+--------+
-        | profile | is_total | stacks | leaves | depths |
-        +---------+----------+--------+--------+--------+
-        | 0       | true     | 2      | 2      | 0      |
-        | 1       | true     | 3      | 3      | 0      |
-        | 2       | true     | 3      | 3      | 0      |
-        | 3       | true     | 2      | 2      | 0      |
-        | 5       | true     | 1      | 1      | 0      |
-        +---------+----------+--------+--------+--------+
-        +---------+----------+--------+--------+--------+
-        | profile | is_total | stacks | leaves | depths |
-        +---------+----------+--------+--------+--------+
-        | 0       | true     | 2      | 2      | 0      |
-        | 1       | true     | 3      | 3      | 0      |
-        | 2       | true     | 3      | 3      | 0      |
-        | 3       | true     | 2      | 2      | 0      |
-        | 5       | true     | 1      | 1      | 0      |
-        +---------+----------+--------+--------+--------+
-        +---------+----------+--------+--------+--------+
-        | profile | is_total | stacks | leaves | depths |
-        +---------+----------+--------+--------+--------+
-        | 0       | true     | 2      | 2      | 2      |
-        | 1       | true     | 3      | 3      | 3      |
-        | 2       | true     | 3      | 3      | 3      |
-        | 3       | true     | 2      | 2      | 2      |
-        | 5       | true     | 1      | 1      | 1      |
-        +---------+----------+--------+--------+--------+
+        +---------+----------+--------+--------+--------+-------+--------+
+        | profile | is_total | stacks | leaves | depths | times | traces |
+        +---------+----------+--------+--------+--------+-------+--------+
+        | 0       | true     | 2      | 2      | 0      | 0     | 0      |
+        | 1       | true     | 3      | 3      | 0      | 0     | 0      |
+        | 2       | true     | 3      | 3      | 0      | 0     | 0      |
+        | 3       | true     | 2      | 2      | 0      | 0     | 0      |
+        | 5       | true     | 1      | 1      | 0      | 0     | 0      |
+        +---------+----------+--------+--------+--------+-------+--------+
+        +---------+----------+--------+--------+--------+-------+--------+
+        | profile | is_total | stacks | leaves | depths | times | traces |
+        +---------+----------+--------+--------+--------+-------+--------+
+        | 0       | true     | 2      | 2      | 0      | 0     | 0      |
+        | 1       | true     | 3      | 3      | 0      | 0     | 0      |
+        | 2       | true     | 3      | 3      | 0      | 0     | 0      |
+        | 3       | true     | 2      | 2      | 0      | 0     | 0      |
+        | 5       | true     | 1      | 1      | 0      | 0     | 0      |
+        +---------+----------+--------+--------+--------+-------+--------+
+        +---------+----------+--------+--------+--------+-------+--------+
+        | profile | is_total | stacks | leaves | depths | times | traces |
+        +---------+----------+--------+--------+--------+-------+--------+
+        | 0       | true     | 2      | 2      | 2      | 0     | 0      |
+        | 1       | true     | 3      | 3      | 3      | 0     | 0      |
+        | 2       | true     | 3      | 3      | 3      | 0     | 0      |
+        | 3       | true     | 2      | 2      | 2      | 0     | 0      |
+        | 5       | true     | 1      | 1      | 1      | 0     | 0      |
+        +---------+----------+--------+--------+--------+-------+--------+
+        +---------+----------+--------+--------+--------+-------+--------+
+        | profile | is_total | stacks | leaves | depths | times | traces |
+        +---------+----------+--------+--------+--------+-------+--------+
+        | 0       | true     | 23     | 23     | 23     | 8     | 4      |
+        | 1       | true     | 14     | 14     | 14     | 8     | 4      |
+        | 2       | true     | 1      | 1      | 1      | 0     | 0      |
+        | 3       | true     | 3      | 3      | 3      | 3     | 1      |
+        +---------+----------+--------+--------+--------+-------+--------+
     "#]]
     .assert_eq(&text);
 }

@@ -2,7 +2,7 @@
 //!
 //! Ids are local to the dictionary. Order does not matter: [`build_tables`](crate::build_tables) sorts.
 
-use flamestore_calltree::SealedDictionary;
+use flamestore_calltree::{Observed, SealedDictionary};
 use flamestore_model::{Labels, NONE, ProfileId, ProfileType};
 
 /// Everything of one segment.
@@ -45,6 +45,8 @@ pub struct ProfileInput {
     pub values: Vec<i64>,
     /// The label set of each row, or [`NONE`]. Empty where no row has one.
     pub label_sets: Vec<u32>,
+    /// What else the labels of each row say.
+    pub observed: Observed,
 }
 
 /// What a stored profile says of itself, apart from its series.

@@ -19,6 +19,7 @@ mod cover;
 mod days;
 mod input;
 mod metric;
+mod observed;
 mod page_check;
 mod pages;
 mod pair_scan;

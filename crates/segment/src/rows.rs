@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use flamestore_calltree::Observed;
 use flamestore_model::{Labels, ProfileType, Temporality, names};
 
 use crate::{ProfileMeta, Resolution};
@@ -162,6 +163,8 @@ pub struct ProfileSamples {
     pub values: Vec<i64>,
     /// The label set of each row or `NONE`; empty where no row has one.
     pub label_sets: Vec<u32>,
+    /// What else the labels of each row say.
+    pub observed: Observed,
 }
 
 /// One window of a roll-up of a series: what its profiles come to is a row per stack.

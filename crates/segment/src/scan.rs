@@ -93,6 +93,17 @@ impl TableFile {
         bytes
     }
 
+    /// How many values column `name` has beside nulls, as far as is known; `None` where there is no such column.
+    pub(crate) fn values(&self, name: &str) -> Option<u64> {
+        let parquet = self.parquet();
+        let leaf = parquet.file_metadata().schema_descr().columns().iter().position(|column| column.name() == name)?;
+        let of_group = parquet.row_groups().iter().filter_map(|group| group.columns().get(leaf)).map(|column| {
+            let nulls = column.statistics().and_then(|statistics| statistics.null_count_opt()).unwrap_or(0);
+            u64::try_from(column.num_values()).unwrap_or(0).saturating_sub(nulls)
+        });
+        Some(of_group.fold(0, u64::saturating_add))
+    }
+
     /// Bytes it takes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.parquet().memory_size()

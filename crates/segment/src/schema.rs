@@ -72,6 +72,8 @@ pub(crate) enum ColumnType {
     Bool,
     Utf8,
     Binary,
+    /// 8 bytes.
+    Id64,
     /// 16 bytes.
     Id128,
     /// A map of UTF-8 to UTF-8.
@@ -116,10 +118,20 @@ const fn opt(name: &'static str, ty: ColumnType, encoding: ColumnEncoding) -> Co
     Column { name, ty, nullable: true, encoding }
 }
 
+/// The columns of `samples` that are written only where a row has a value.
+pub(crate) const OBSERVED: [Column; 4] = columns::OBSERVED;
+
 mod columns {
     use super::{Column, ColumnEncoding as E, ColumnType as T, col, opt};
 
-    const fn samples(stack: &'static str) -> [Column; 6] {
+    pub(super) const OBSERVED: [Column; 4] = [
+        opt("observed_unix_nano", T::I64, E::Delta),
+        opt("ended_unix_nano", T::I64, E::Delta),
+        opt("trace_id", T::Id128, E::Plain),
+        opt("span_id", T::Id64, E::Plain),
+    ];
+    const fn samples(stack: &'static str) -> [Column; 10] {
+        let [time, end_time, trace_id, span_id] = OBSERVED;
         [
             col("series_id", T::U32, E::Dictionary),
             col("profile", T::U32, E::Plain),
@@ -127,6 +139,10 @@ mod columns {
             col(stack, T::U32, E::Delta),
             col("value", T::I64, E::Trial),
             opt("label_set_id", T::U32, E::Delta),
+            time,
+            end_time,
+            trace_id,
+            span_id,
         ]
     }
     pub(super) const SAMPLES: &[Column] = &samples("stack_key");
@@ -319,7 +335,8 @@ impl Table {
         Self::ALL.into_iter().find(|table| table.as_str() == name)
     }
 
-    /// The table's columns as Arrow types. The head's SQL view and the Parquet files share it.
+    /// The table's columns as Arrow types. The head's SQL view and the Parquet files share it; those of `samples` that tell
+    /// observations apart may be absent from both.
     pub fn schema(self) -> SchemaRef {
         self.schema_of(FORMAT_VERSION)
     }
@@ -332,6 +349,16 @@ impl Table {
             (1..=FORMAT_VERSION).map(of).collect()
         });
         Arc::clone(&SCHEMAS[version.clamp(1, FORMAT_VERSION) as usize - 1][self.index()])
+    }
+
+    /// The table's columns without those that are `absent`.
+    pub(crate) fn schema_without(self, absent: impl Fn(&str) -> bool) -> SchemaRef {
+        let schema = self.schema();
+        let kept: Vec<FieldRef> = schema.fields().iter().filter(|field| !absent(field.name())).cloned().collect();
+        match kept.len() == schema.fields().len() {
+            true => schema,
+            false => Arc::new(Schema::new(kept)),
+        }
     }
 
     /// The columns rows are sorted by.
@@ -411,6 +438,7 @@ impl ColumnType {
             Self::Bool => DataType::Boolean,
             Self::Utf8 => DataType::Utf8,
             Self::Binary => DataType::Binary,
+            Self::Id64 => DataType::FixedSizeBinary(8),
             Self::Id128 => DataType::FixedSizeBinary(16),
             Self::Labels => DataType::Map(label_entries(), true),
             Self::Binaries => DataType::List(binaries_element()),

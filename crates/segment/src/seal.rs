@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use bytes::Bytes;
 use flamestore_model::{Error, Result};
 use parquet::arrow::ArrowWriter;
@@ -17,6 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::observed::Present;
 use crate::schema::{Column, ColumnEncoding, FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY};
 use crate::{SegmentMeta, SegmentOptions, SegmentTables, Table};
 
@@ -93,22 +95,31 @@ fn refused(table: Table) -> impl Fn(ParquetError) -> Error {
 
 fn seal_table(table: Table, batches: Vec<RecordBatch>, options: &SegmentOptions) -> Result<SealedTable> {
     let columns = |at: usize| batches.iter().map(|batch| Arc::clone(batch.column(at))).collect();
-    let properties = properties(table, &columns, options).map_err(refused(table))?;
-    let mut writer = TableWriter::new(table, properties).map_err(refused(table))?;
+    let schema = batches.first().map_or_else(|| schema_of_none(table), RecordBatch::schema);
+    let properties = properties(table, &schema, &columns, options).map_err(refused(table))?;
+    let mut writer = TableWriter::new(table, schema, properties).map_err(refused(table))?;
     for batch in batches {
         writer.write(&batch).map_err(refused(table))?;
     }
     writer.finish().map_err(refused(table))
 }
 
+/// The columns of a table without rows.
+fn schema_of_none(table: Table) -> SchemaRef {
+    match table {
+        Table::Samples => Present::default().schema(),
+        _ => table.schema(),
+    }
+}
+
 /// Writes `samples` batch by batch.
 pub(crate) struct SampleWriter(TableWriter);
 
 impl SampleWriter {
-    /// A writer that chooses the encoding of values by `values`.
-    pub(crate) fn new(values: ArrayRef, options: &SegmentOptions) -> Result<Self> {
-        let properties = properties(Table::Samples, &|_| vec![Arc::clone(&values)], options);
-        let writer = properties.and_then(|properties| TableWriter::new(Table::Samples, properties));
+    /// A writer of the columns of `schema` that chooses the encoding of values by `values`.
+    pub(crate) fn new(schema: SchemaRef, values: ArrayRef, options: &SegmentOptions) -> Result<Self> {
+        let properties = properties(Table::Samples, &schema, &|_| vec![Arc::clone(&values)], options);
+        let writer = properties.and_then(|properties| TableWriter::new(Table::Samples, schema, properties));
         writer.map(Self).map_err(refused(Table::Samples))
     }
 
@@ -130,13 +141,13 @@ struct TableWriter {
 }
 
 impl TableWriter {
-    fn new(table: Table, properties: WriterProperties) -> std::result::Result<Self, ParquetError> {
+    fn new(table: Table, schema: SchemaRef, properties: WriterProperties) -> std::result::Result<Self, ParquetError> {
         let rows_at_once = properties.max_row_group_row_count().unwrap_or(usize::MAX).max(1);
         let options = ArrowWriterOptions::new()
             .with_properties(properties)
             .with_skip_arrow_metadata(true)
             .with_schema_root(table.as_str().to_owned());
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), table.schema(), options)?;
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
         Ok(Self { table, rows_at_once, writer })
     }
 
@@ -173,9 +184,11 @@ pub(crate) fn body_end(metadata: &ParquetMetaData) -> u64 {
     end.max().unwrap_or(4)
 }
 
-/// The properties of `table`, whose encodings are tried on the parts that `columns` gives of a column.
+/// The properties of `table`, of which the columns of `schema` are written; encodings are tried on the parts that `columns` gives
+/// of a column.
 fn properties(
     table: Table,
+    schema: &SchemaRef,
     columns: &dyn Fn(usize) -> Vec<ArrayRef>,
     options: &SegmentOptions,
 ) -> std::result::Result<WriterProperties, ParquetError> {
@@ -201,12 +214,13 @@ fn properties(
         .set_data_page_size_limit(PAGE_BYTES_MAX)
         .set_key_value_metadata(Some(metadata))
         .set_sorting_columns(sorting_columns(table));
-    for (at, column) in table.columns().iter().enumerate() {
+    let written = table.columns().iter().filter(|column| schema.index_of(column.name).is_ok());
+    for (at, column) in written.enumerate() {
         let encoding = match column.encoding {
-            ColumnEncoding::Trial => trial(table, at, &columns(at))?,
+            ColumnEncoding::Trial => trial(table, schema.field(at), &columns(at))?,
             _ => column.encoding.parquet(),
         };
-        builder = column_properties(builder, table, at, column, encoding);
+        builder = column_properties(builder, table, column, encoding);
     }
     Ok(builder.build())
 }
@@ -225,14 +239,13 @@ fn base_properties(table: Table) -> std::result::Result<WriterPropertiesBuilder,
 fn column_properties(
     mut builder: WriterPropertiesBuilder,
     table: Table,
-    at: usize,
     column: &Column,
     encoding: Option<Encoding>,
 ) -> WriterPropertiesBuilder {
     for leaf in column.ty.leaves() {
         let path = leaf_path(column, leaf);
         builder = builder
-            .set_column_statistics_enabled(path.clone(), statistics(table, at))
+            .set_column_statistics_enabled(path.clone(), statistics(table, column.name))
             .set_column_dictionary_enabled(path.clone(), encoding.is_none());
         if let Some(encoding) = encoding {
             builder = builder.set_column_encoding(path, encoding);
@@ -247,8 +260,7 @@ pub(crate) fn leaf_path(column: &Column, leaf: &str) -> ColumnPath {
 }
 
 /// Page statistics cost bytes of every footer; they are kept where rows are sorted or nearly so.
-fn statistics(table: Table, column: usize) -> EnabledStatistics {
-    let name = table.columns()[column].name;
+fn statistics(table: Table, name: &str) -> EnabledStatistics {
     match table {
         Table::Samples if matches!(name, "series_id" | "time_unix_nano") => EnabledStatistics::Page,
         Table::Samples => EnabledStatistics::Chunk,
@@ -271,9 +283,9 @@ fn sorting_columns(table: Table) -> Option<Vec<SortingColumn>> {
 
 /// The smallest encoding of a column by what it holds, judged on rows from the whole column: counts are split into streams of
 /// bytes, what mostly repeats (gauges) stays plain, and few large values go to a dictionary, which is `None` here.
-fn trial(table: Table, column: usize, parts: &[ArrayRef]) -> std::result::Result<Option<Encoding>, ParquetError> {
+fn trial(table: Table, field: &Field, parts: &[ArrayRef]) -> std::result::Result<Option<Encoding>, ParquetError> {
     let share = (TRIAL_ROWS / parts.len().max(1)).max(1024);
-    let schema = Arc::new(arrow::datatypes::Schema::new(vec![table.schema().field(column).clone()]));
+    let schema = Arc::new(Schema::new(vec![field.clone()]));
     let parts = parts.iter().step_by((parts.len() * 1024 / TRIAL_ROWS).max(1));
     let parts: Vec<RecordBatch> = parts
         .map(|part| RecordBatch::try_new(Arc::clone(&schema), vec![part.slice(0, share.min(part.len()))]))

@@ -5,7 +5,8 @@ use arrow::array::RecordBatch;
 use crate::resolution::RollUps;
 use crate::schema::Table;
 
-/// The tables of one segment as record batches of [`Table::schema`]; what a head shows to SQL and what gets sealed.
+/// The tables of one segment as record batches of [`Table::schema`]; what a head shows to SQL and what gets sealed. Columns of
+/// `samples` that tell observations apart are absent where no row has a value.
 #[derive(Clone, Debug)]
 pub struct SegmentTables {
     /// `None` for a table that the segment does not have.

@@ -5,7 +5,9 @@ mod support;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, UInt32Array,
+};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema};
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
-use support::{example, input, options, sealed, tables};
+use support::{example, input, observing, options, sealed, tables};
 
 /// Writes `batch` as if it were `table` of format `version`.
 fn write(table: &str, version: &str, batch: &RecordBatch) -> Bytes {
@@ -36,7 +38,8 @@ fn write(table: &str, version: &str, batch: &RecordBatch) -> Bytes {
 /// All rows of a table of the example.
 fn rows(table: Table) -> RecordBatch {
     let tables = build_tables(input(&example()), &options()).unwrap();
-    concat_batches(&table.schema(), tables.batches(table)).unwrap()
+    let schema = tables.batches(table).first().map_or_else(|| table.schema(), RecordBatch::schema);
+    concat_batches(&schema, tables.batches(table)).unwrap()
 }
 
 /// The example with `table` replaced.
@@ -94,6 +97,24 @@ fn a_column_of_another_type_or_with_nulls_is_refused() {
         &expect![
             "a column is not as the format says [table=stacks, column=stack_id, expected=non-null UInt32, found=Field { \"stack_id\": nullable UInt32 }]"
         ],
+    );
+}
+
+#[test]
+fn ids_of_another_length_are_refused() {
+    let batch = rows(Table::Samples);
+    let ids = FixedSizeBinaryArray::try_from_iter(std::iter::repeat_n([1_u8; 8], batch.num_rows())).unwrap();
+    let mut fields: Vec<Field> = batch.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(Field::new("trace_id", ids.data_type().clone(), true));
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(ids));
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    check(
+        Table::Samples,
+        write("samples", "3", &batch),
+        &expect![[
+            r#"a column is not as the format says [table=samples, column=trace_id, expected=FixedSizeBinary(16), found=Field { "trace_id": nullable FixedSizeBinary(8) }]"#
+        ]],
     );
 }
 
@@ -314,9 +335,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn changed_bytes_never_panic(at in 0..15_usize, changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
-        thread_local!(static TABLES: Vec<(Table, Bytes)> = tables(&sealed(&example())));
-        let mut damaged = TABLES.with(Clone::clone);
+    fn changed_bytes_never_panic(observes: bool, at in 0..15_usize, changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        thread_local!(static PLAIN: Vec<(Table, Bytes)> = tables(&sealed(&example())));
+        thread_local!(static OBSERVING: Vec<(Table, Bytes)> = tables(&sealed(&observing())));
+        let mut damaged = if observes { OBSERVING.with(Clone::clone) } else { PLAIN.with(Clone::clone) };
         let mut bytes = damaged[at].1.to_vec();
         for (index, change) in changes {
             let place = index.index(bytes.len());

@@ -1,7 +1,7 @@
 //! Frozen files of every format version are read as ever.
 //!
-//! A new version adds a folder: `FLAMESTORE_FREEZE=1 cargo test -p flamestore-segment --test fixtures` writes the one of
-//! the current version if there is none. Files that exist are never written again.
+//! A new version adds a folder: `FLAMESTORE_FREEZE=1 cargo test -p flamestore-segment --test fixtures` writes those of
+//! the current version if there are none. Files that exist are never written again.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -12,33 +12,39 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use expect_test::expect_file;
-use flamestore_calltree::{LabelValue, SealedDictionary, frame_name};
+use flamestore_calltree::{LabelBytes, Observation, SealedDictionary, frame_name};
 use flamestore_model::{NONE, Result, TimeRange};
 use flamestore_segment::{
     FORMAT_VERSION, MemorySource, ProfileDetail, ProfileSamples, ScanReport, SegmentReader, Table, read_everything,
 };
 use futures::executor::block_on;
 
-fn folder(version: u32) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/v{version}"))
+/// The folder of the current version, and one whose samples differ in time, trace and span.
+const CURRENT: &str = "v3";
+const CURRENT_OBSERVING: &str = "v3-observing";
+
+fn folder(fixture: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture)
 }
 
-fn frozen(version: u32) -> Vec<(Table, Bytes)> {
+fn frozen(fixture: &str) -> Vec<(Table, Bytes)> {
     static FROZEN: std::sync::Once = std::sync::Once::new();
     FROZEN.call_once(freeze);
-    let path = |table: &Table| folder(version).join(format!("{table}.parquet"));
-    let tables = Table::ALL.into_iter().filter(|table| version > 1 || !Table::ROLLUPS.contains(table));
+    let path = |table: &Table| folder(fixture).join(format!("{table}.parquet"));
+    let tables = Table::ALL.into_iter().filter(|table| fixture != "v1" || !Table::ROLLUPS.contains(table));
     let tables = tables.filter(|table| *table != Table::Rollups30d);
     tables.map(|table| (table, Bytes::from(std::fs::read(path(&table)).unwrap()))).collect()
 }
 
 fn freeze() {
-    if folder(FORMAT_VERSION).exists() || std::env::var_os("FLAMESTORE_FREEZE").is_none() {
-        return;
-    }
-    std::fs::create_dir_all(folder(FORMAT_VERSION)).unwrap();
-    for sealed in support::sealed(&support::example()).tables {
-        std::fs::write(folder(FORMAT_VERSION).join(format!("{}.parquet", sealed.table)), &sealed.bytes).unwrap();
+    for (fixture, stored) in [(CURRENT, support::example()), (CURRENT_OBSERVING, support::observing())] {
+        if folder(fixture).exists() || std::env::var_os("FLAMESTORE_FREEZE").is_none() {
+            continue;
+        }
+        std::fs::create_dir_all(folder(fixture)).unwrap();
+        for sealed in support::sealed(&stored).tables {
+            std::fs::write(folder(fixture).join(format!("{}.parquet", sealed.table)), &sealed.bytes).unwrap();
+        }
     }
 }
 
@@ -64,13 +70,14 @@ fn stack(sealed: &SealedDictionary, id: u32) -> String {
     text
 }
 
-fn label_set(sealed: &SealedDictionary, id: u32) -> String {
-    let text = |id| sealed.dictionary.strings.text(id);
-    let label = |label: &flamestore_calltree::Label| match label.value {
-        LabelValue::Str(value) => format!(" {}={:?}", text(label.key), text(value)),
-        LabelValue::Num(number, unit) => format!(" {}={number}{}", text(label.key), text(unit)),
-    };
-    sealed.dictionary.label_sets.get(id).iter().map(label).collect()
+fn labels(sealed: &SealedDictionary, id: u32, observation: &Observation) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut labels = String::new();
+    sealed.dictionary.row_labels(id, observation, |key, value| match value {
+        LabelBytes::Str(value) => write!(labels, " {}={:?}", text(key), text(value)).unwrap(),
+        LabelBytes::Num(number, unit) => write!(labels, " {}={number}{}", text(key), text(unit)).unwrap(),
+    });
+    labels
 }
 
 fn write_profile(out: &mut String, sealed: &SealedDictionary, detail: &ProfileDetail, samples: &ProfileSamples) {
@@ -78,7 +85,8 @@ fn write_profile(out: &mut String, sealed: &SealedDictionary, detail: &ProfileDe
     writeln!(out, "  {:?}", detail.meta).unwrap();
     for (at, id) in samples.stacks.iter().enumerate() {
         let set = samples.label_sets.get(at).copied().unwrap_or(NONE);
-        writeln!(out, "    {} {}{}", samples.values[at], stack(sealed, *id), label_set(sealed, set)).unwrap();
+        let labels = labels(sealed, set, &samples.observed.get(at));
+        writeln!(out, "    {} {}{labels}", samples.values[at], stack(sealed, *id)).unwrap();
     }
 }
 
@@ -121,7 +129,7 @@ async fn print(reader: &SegmentReader) -> Result<String> {
 
 #[test]
 fn frozen_segments_of_version_1_are_read_as_ever() {
-    let tables = frozen(1);
+    let tables = frozen("v1");
     read_everything(tables.clone()).unwrap();
     let reader = SegmentReader::new(Arc::new(MemorySource::new(tables)));
     expect_file!["../fixtures/v1/expected.txt"].assert_eq(&block_on(print(&reader)).unwrap());
@@ -129,7 +137,7 @@ fn frozen_segments_of_version_1_are_read_as_ever() {
 
 #[test]
 fn frozen_segments_of_version_2_are_read_as_ever() {
-    let tables = frozen(2);
+    let tables = frozen("v2");
     read_everything(tables.clone()).unwrap();
     let reader = SegmentReader::new(Arc::new(MemorySource::new(tables)));
     expect_file!["../fixtures/v2/expected.txt"].assert_eq(&block_on(print(&reader)).unwrap());
@@ -137,15 +145,26 @@ fn frozen_segments_of_version_2_are_read_as_ever() {
 
 #[test]
 fn frozen_segments_of_version_3_are_read_as_ever() {
-    let tables = frozen(3);
+    let tables = frozen("v3");
     read_everything(tables.clone()).unwrap();
     let reader = SegmentReader::new(Arc::new(MemorySource::new(tables)));
     expect_file!["../fixtures/v3/expected.txt"].assert_eq(&block_on(print(&reader)).unwrap());
 }
 
 #[test]
-fn what_is_written_today_reads_like_the_frozen_segment() {
-    let today = support::reader(&support::sealed(&support::example()));
-    let frozen = SegmentReader::new(Arc::new(MemorySource::new(frozen(FORMAT_VERSION))));
-    assert_eq!(block_on(print(&today)).unwrap(), block_on(print(&frozen)).unwrap());
+fn a_frozen_segment_with_times_and_spans_is_read_as_ever() {
+    let tables = frozen(CURRENT_OBSERVING);
+    read_everything(tables.clone()).unwrap();
+    let reader = SegmentReader::new(Arc::new(MemorySource::new(tables)));
+    expect_file!["../fixtures/v3-observing/expected.txt"].assert_eq(&block_on(print(&reader)).unwrap());
+}
+
+#[test]
+fn what_is_written_today_reads_like_the_frozen_segments() {
+    assert_eq!(CURRENT, format!("v{FORMAT_VERSION}"));
+    for (fixture, stored) in [(CURRENT, support::example()), (CURRENT_OBSERVING, support::observing())] {
+        let today = support::reader(&support::sealed(&stored));
+        let frozen = SegmentReader::new(Arc::new(MemorySource::new(frozen(fixture))));
+        assert_eq!(block_on(print(&today)).unwrap(), block_on(print(&frozen)).unwrap());
+    }
 }

@@ -3,21 +3,24 @@
 
 mod support;
 
-use flamestore_calltree::SealedDictionary;
+use flamestore_calltree::{Observation, Observed, SealedDictionary};
 use flamestore_model::{NONE, Result, Selector, TimeRange};
 use flamestore_segment::{
-    MemorySource, ProfileInput, ProfileRow, ReadFrom, ScanReport, SegmentInput, SegmentOptions, SegmentReader, Table,
-    build_tables, read_everything,
+    MemorySource, ProfileInput, ProfileRow, ProfileSamples, ReadFrom, ScanReport, SegmentInput, SegmentOptions,
+    SegmentReader, Table, build_tables, read_everything,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
-use support::{Stored, example, expected_sums, input, merged_sums, options, profiles, reader, sealed, stack, tables};
+use support::{
+    Stored, example, expected_sums, input, merged_sums, observing, options, profiles, reader, sealed, stack, tables,
+};
 
-type Rows = Vec<(Vec<u32>, i64, u32)>;
+type Rows = Vec<(Vec<u32>, i64, u32, Observation)>;
 
-fn rows(sealed: &SealedDictionary, stacks: &[u32], values: &[i64], label_sets: &[u32]) -> Rows {
-    let set = |at: usize| label_sets.get(at).copied().unwrap_or(NONE);
-    let row = |(at, id): (usize, &u32)| (stack(sealed, *id), values[at], set(at));
+fn rows(sealed: &SealedDictionary, samples: &ProfileSamples) -> Rows {
+    let set = |at: usize| samples.label_sets.get(at).copied().unwrap_or(NONE);
+    let row = |(at, id): (usize, &u32)| (stack(sealed, *id), samples.values[at], set(at), samples.observed.get(at));
+    let stacks = &samples.stacks;
     let mut rows: Rows = stacks.iter().enumerate().map(row).collect();
     rows.sort();
     rows
@@ -50,14 +53,22 @@ async fn check_equal(given: &SegmentInput, reader: &SegmentReader) -> Result<()>
                 assert_eq!(details[at].row, read_rows[at]);
                 let total = expected.values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value));
                 assert_eq!(read_rows[at].total, total);
-                let read_samples = rows(&read, &samples[at].stacks, &samples[at].values, &samples[at].label_sets);
-                let expected = rows(&dictionary.sealed, &expected.stacks, &expected.values, &expected.label_sets);
-                assert_eq!(read_samples, expected);
-                assert!(samples[at].stacks.is_sorted());
+                let ProfileInput { stacks, values, label_sets, observed, .. } = expected.clone();
+                let expected = ProfileSamples { stacks, values, label_sets, observed };
+                assert_eq!(rows(&read, &samples[at]), rows(&dictionary.sealed, &expected));
+                assert!(samples[at].observed.fits(samples[at].stacks.len()));
+                check_order(&samples[at]);
             }
         }
     }
     Ok(())
+}
+
+/// Rows come by stack, label set and observation.
+fn check_order(samples: &ProfileSamples) {
+    let set = |at: usize| samples.label_sets.get(at).copied().unwrap_or(NONE).wrapping_add(1);
+    let rows = (0..samples.stacks.len()).map(|at| (samples.stacks[at], set(at), samples.observed.get(at)));
+    assert!(rows.is_sorted());
 }
 
 fn check_round_trip(stored: &[Stored]) {
@@ -69,7 +80,36 @@ fn check_round_trip(stored: &[Stored]) {
 #[test]
 fn a_segment_is_read_back_as_written() {
     check_round_trip(&example());
+    check_round_trip(&observing());
     check_round_trip(&[]);
+}
+
+#[test]
+fn columns_that_no_row_has_a_value_in_are_not_written() {
+    let columns = |stored: &[Stored]| {
+        let tables = build_tables(input(stored), &options()).unwrap();
+        let schema = tables.batches(Table::Samples)[0].schema();
+        schema.fields().iter().skip(6).map(|field| field.name().clone()).collect::<Vec<_>>()
+    };
+    assert!(columns(&example()).is_empty());
+    assert_eq!(columns(&observing()), ["observed_unix_nano", "ended_unix_nano", "trace_id", "span_id"]);
+    let with = |label| vec![Stored { samples: vec![(vec![1], 1, Some(label))], ..example().remove(0) }];
+    assert_eq!(columns(&with(8)), ["observed_unix_nano"]);
+    assert_eq!(columns(&with(12)), ["ended_unix_nano", "span_id"]);
+    for label in [8, 12, 16, 20] {
+        check_round_trip(&with(label));
+    }
+}
+
+#[test]
+fn a_segment_built_in_one_go_is_the_same_bytes() -> Result<()> {
+    for stored in [example(), observing(), Vec::new()] {
+        let built = flamestore_segment::build_sealed(input(&stored), &options())?;
+        for (built, sealed) in built.tables.iter().zip(&sealed(&stored).tables) {
+            assert_eq!((built.table, &built.bytes), (sealed.table, &sealed.bytes), "{}", built.table);
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -78,7 +118,11 @@ fn the_tables_follow_their_schemas() {
     for table in Table::ALL.into_iter().filter(|table| *table != Table::Rollups30d) {
         assert_eq!(Table::from_name(table.as_str()), Some(table));
         assert!(tables.rows(table) > 0, "{table}");
-        assert!(tables.batches(table).iter().all(|batch| batch.schema() == table.schema()), "{table}");
+        let of_batch = tables.batches(table)[0].schema();
+        let written = of_batch.fields().len();
+        assert!(tables.batches(table).iter().all(|batch| batch.schema() == of_batch), "{table}");
+        assert_eq!(of_batch.fields()[..], table.schema().fields()[..written], "{table}");
+        assert!(written == table.schema().fields().len() || (table, written) == (Table::Samples, 6), "{table}");
     }
     let meta = &tables.meta;
     assert_eq!((meta.time_min, meta.time_max, meta.series, meta.sample_rows), (-50, 200, 4, 11));
@@ -90,7 +134,13 @@ fn the_tables_follow_their_schemas() {
 fn a_batch_of_many_row_groups_does_not_deepen_the_stack() -> Result<()> {
     let mut given = input(&example());
     let profile = &mut given.dictionaries[0].series[0].profiles[0];
-    *profile = ProfileInput { stacks: vec![0; 8192], values: vec![1; 8192], label_sets: Vec::new(), ..profile.clone() };
+    *profile = ProfileInput {
+        stacks: vec![0; 8192],
+        values: vec![1; 8192],
+        label_sets: Vec::new(),
+        observed: Observed::default(),
+        ..profile.clone()
+    };
     let options = SegmentOptions { row_group_rows: 2, batch_rows: 1 << 16, ..SegmentOptions::default() };
     let sealed = flamestore_segment::seal(build_tables(given, &options)?, &options)?;
     read_everything(tables(&sealed))

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use flamestore_calltree::{Interned, Interner};
+use flamestore_calltree::{Interned, Interner, Observed};
 use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, Tenant};
 use flamestore_segment::ProfileMeta;
 use parking_lot::{Mutex, RwLock};
@@ -36,6 +36,8 @@ pub(crate) struct HeadProfile {
     pub(crate) stacks: Arc<[u32]>,
     pub(crate) values: Vec<i64>,
     pub(crate) label_sets: Arc<[u32]>,
+    /// Shared like the ids; nothing where no row says anything.
+    pub(crate) observed: Option<Arc<Observed>>,
 }
 
 #[derive(Debug)]
@@ -292,11 +294,16 @@ impl HeadProfile {
         let text = comments.iter().chain([default_sample_type, doc_url, drop_frames, keep_frames]);
         let text: usize = text.map(|bytes| bytes.len() + 24).sum();
         let shared = |column: &Arc<[u32]>| column.len() * size_of::<u32>() / Arc::strong_count(column);
+        let observed = self
+            .observed
+            .as_ref()
+            .map_or(0, |observed| (size_of::<Observed>() + observed.memory_bytes()) / Arc::strong_count(observed));
         size_of::<Self>()
             + text
             + self.values.len() * size_of::<i64>()
             + shared(&self.stacks)
             + shared(&self.label_sets)
+            + observed
     }
 }
 
@@ -312,7 +319,11 @@ fn head_profiles(push: &Checked, interned: Interned) -> Result<Vec<HeadProfile>>
         };
         let stacks = share(rows.stacks, |profile| &profile.stacks);
         let label_sets = share(rows.label_sets, |profile| &profile.label_sets);
-        profiles.push(HeadProfile { push: 0, meta, stacks, values: rows.values, label_sets });
+        let observed = match last.and_then(|profile| profile.observed.as_ref()) {
+            Some(same) if **same == rows.observed => Some(Arc::clone(same)),
+            _ => (!rows.observed.is_empty()).then(|| Arc::new(rows.observed)),
+        };
+        profiles.push(HeadProfile { push: 0, meta, stacks, values: rows.values, label_sets, observed });
     }
     Ok(profiles)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::mem::size_of;
 
 use bytes::Bytes;
-use flamestore_calltree::Interned;
+use flamestore_calltree::{Interned, Observed};
 use flamestore_model::{
     Error, Function, Label, Labels, Line, Location, Mapping, NONE, ProfileBatch, ProfileId, ProfileType, Result,
     Tenant, names,
@@ -56,6 +56,7 @@ pub(crate) struct TypeRows {
     pub(crate) stacks: Vec<u32>,
     pub(crate) values: Vec<i64>,
     pub(crate) label_sets: Vec<u32>,
+    pub(crate) observed: Observed,
 }
 
 impl Checked {
@@ -95,7 +96,8 @@ impl Checked {
             + symbols.lines.len() * size_of::<Line>()
             + symbols.locations.len() * size_of::<Location>()
             + symbols.mappings.len() * size_of::<Mapping>();
-        let rows = samples.len() * header.sample_types.len() * (size_of::<i64>() + 2 * size_of::<u32>());
+        let row_bytes = size_of::<i64>() + 2 * size_of::<u32>() + Observed::row_bytes_max(&self.batch);
+        let rows = samples.len() * header.sample_types.len() * row_bytes;
         let stacks = (samples.stack_locations.len() + 4 * samples.len()) * size_of::<u32>();
         rows + stacks + samples.labels.len() * size_of::<Label>() + 2 * tables + 2 * strings
     }
@@ -138,6 +140,7 @@ impl Checked {
             stacks: column(&interned.stacks),
             values: rows.iter().map(|row| self.batch.values(*row)[value_index]).collect(),
             label_sets,
+            observed: interned.observed.take(&rows),
         }
     }
 }

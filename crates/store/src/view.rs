@@ -170,8 +170,8 @@ impl HeadView {
         let inputs = profiles.iter().map(|profile| part.input(profile));
         let (details, samples) = inputs
             .zip(&selection.profiles)
-            .map(|(ProfileInput { meta, stacks, values, label_sets }, row)| {
-                (ProfileDetail { row: *row, meta }, ProfileSamples { stacks, values, label_sets })
+            .map(|(ProfileInput { meta, stacks, values, label_sets, observed }, row)| {
+                (ProfileDetail { row: *row, meta }, ProfileSamples { stacks, values, label_sets, observed })
             })
             .unzip();
         HeadSamples { sealed: part.sealed, details, samples }
@@ -302,6 +302,7 @@ impl SealedPart {
             stacks: profile.stacks.iter().map(|id| mapped(&self.stack_remap, *id)).collect(),
             values: profile.values.clone(),
             label_sets: profile.label_sets.iter().map(|id| mapped(&self.label_set_remap, *id)).collect(),
+            observed: profile.observed.as_deref().cloned().unwrap_or_default(),
         }
     }
 }

@@ -35,7 +35,8 @@ pub fn arbitrary_profile(seed: u64) -> ProfileBatch {
 }
 
 /// The random profile of `seed`. It has empty stacks, duplicates, zero and negative values, inlined lines, unknown functions,
-/// locations without lines or addresses, several mappings, and labels of all kinds with repeated keys.
+/// locations without lines or addresses, several mappings, and labels of all kinds with repeated keys, times, traces and spans among
+/// them.
 ///
 /// # Panics
 /// Never: what it builds always passes [`ProfileBatch::check`].
@@ -164,13 +165,25 @@ impl Maker {
             .map(|_| {
                 let key = ["thread", "bytes", "span_id"][self.below(3)];
                 let number = self.below(3);
-                match self.below(3) {
+                match self.below(5) {
+                    3 => self.observation(number),
                     0 => self.builder.label(key, LabelText::Num(number as i64, "")),
                     1 => self.builder.label(key, LabelText::Num(number as i64, "bytes")),
                     _ => self.builder.label(key, LabelText::Str(["a", "b", "c"][number])),
                 }
             })
             .collect()
+    }
+
+    /// A label that tells observations apart, of the form that producers give it.
+    fn observation(&mut self, number: usize) -> Label {
+        let (time, id) = (1_700_000_000_000_000_000 + number as i64, number + 0xa0);
+        match self.below(4) {
+            0 => self.builder.label("timestamp_ns", LabelText::Num(time, "nanoseconds")),
+            1 => self.builder.label("end_timestamp_ns", LabelText::Num(time, "")),
+            2 => self.builder.label("trace_id", LabelText::Str(&format!("{id:032x}"))),
+            _ => self.builder.label("span_id", LabelText::Str(&format!("{id:016x}"))),
+        }
     }
 }
 

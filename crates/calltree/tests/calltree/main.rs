@@ -5,4 +5,5 @@ mod damage;
 mod examples;
 mod fixture;
 mod interning;
+mod observing;
 mod properties;

@@ -30,6 +30,11 @@ impl Loaded {
         let nodes = self.sealed.tree.len() * 12 + self.sealed.leaves.len() * 4;
         nodes + dictionary_bytes(&self.sealed.dictionary)
     }
+
+    /// Bytes that what tells observations apart takes in memory.
+    pub(super) fn observed_bytes(&self) -> usize {
+        self.samples.iter().map(|samples| samples.observed.memory_bytes()).sum()
+    }
 }
 
 /// The unit that holds the profile `id`, and its rows there.

@@ -40,6 +40,7 @@ pub(crate) async fn profile(scope: &Arc<Scope>, id: ProfileId, budget: Budget) -
     let loaded = load::load(&unit, dictionary_id, profiles, &mut scan).await?;
     scope.sink().add_scan(&scan);
     scope.sink().add_profiles(types.len() as u64);
+    budget.grow(loaded.observed_bytes())?;
     let columns = column_types(&loaded, &types, id)?;
     let mut writer = Writer::new(columns, Repeats::Keep, budget);
     writer.add(&loaded)?;
@@ -89,7 +90,7 @@ async fn merge_unit(scope: &Arc<Scope>, selection: &Selection, unit: &Unit, writ
             let loading = writer.budget().fresh();
             loading.grow(load::rows_bytes(&part))?;
             let loaded = load::load(unit, dictionary_id, part, &mut scan).await?;
-            loading.grow(loaded.dictionary_bytes())?;
+            loading.grow(loaded.dictionary_bytes() + loaded.observed_bytes())?;
             writer.add(&loaded)?;
         }
     }

@@ -3,7 +3,7 @@
 //! Places are interned by content: a mapping by pprof's merge key, a location by its address relative to the mapping, a stack
 //! as a path in one tree. So the same place of two segments is one place, even when the binary was loaded elsewhere.
 
-use flamestore_calltree::{Dictionary, NONE};
+use flamestore_calltree::{Dictionary, LabelBytes, NONE, Observation};
 use flamestore_formats::ProfileBuilder;
 use flamestore_model::{Error, Label, LabelValue, Mapping, ProfileBatch, ProfileType, Result, ValueType};
 use flamestore_segment::ProfileSamples;
@@ -144,7 +144,7 @@ impl Writer {
         for (at, (stack, value)) in samples.stacks.iter().zip(&samples.values).enumerate() {
             let label_set = samples.label_sets.get(at).copied().unwrap_or(NONE);
             let node = self.stack(*stack, loaded, places)?;
-            let labels = self.labels(label_set, &loaded.sealed.dictionary, places)?;
+            let labels = self.labels(label_set, &samples.observed.get(at), &loaded.sealed.dictionary, places)?;
             let repeat = match self.repeats {
                 Repeats::Sum => 0,
                 Repeats::Keep => {
@@ -231,7 +231,23 @@ impl Writer {
         Ok((id, found.memory_start))
     }
 
-    fn labels(&mut self, set: u32, dictionary: &Dictionary, places: &mut Places) -> Result<u32> {
+    fn labels(
+        &mut self,
+        set: u32,
+        observation: &Observation,
+        dictionary: &Dictionary,
+        places: &mut Places,
+    ) -> Result<u32> {
+        if observation.is_none() {
+            return self.label_set(set, dictionary, places);
+        }
+        if set != NONE && set as usize >= dictionary.label_sets.len() {
+            return Err(wrong("label set", set.into()));
+        }
+        self.row_labels(set, observation, dictionary)
+    }
+
+    fn label_set(&mut self, set: u32, dictionary: &Dictionary, places: &mut Places) -> Result<u32> {
         if set == NONE {
             return Ok(NONE);
         }
@@ -239,21 +255,31 @@ impl Writer {
         if known != NONE {
             return Ok(known);
         }
-        let mut labels = Vec::new();
-        for label in dictionary.label_sets.get(set) {
-            let value = match label.value {
-                LabelValue::Str(id) => LabelValue::Str(self.string(dictionary, id)),
-                LabelValue::Num(number, unit) => LabelValue::Num(number, self.string(dictionary, unit)),
-            };
-            labels.push(Label { key: self.string(dictionary, label.key), value });
-        }
-        let next = u32::try_from(self.label_sets.len()).map_err(|_| wrong("label set", set.into()))?;
-        let id = *self.label_set_ids.entry(labels.clone()).or_insert(next);
-        if id == next {
-            self.label_sets.push(labels);
-        }
+        let id = self.row_labels(set, &Observation::NONE, dictionary)?;
         places.label_sets[set as usize] = id;
         Ok(id)
+    }
+
+    /// The labels of a row as a set of the output.
+    fn row_labels(&mut self, set: u32, observation: &Observation, dictionary: &Dictionary) -> Result<u32> {
+        let builder = &mut self.builder;
+        let mut labels = Vec::new();
+        dictionary.row_labels(set, observation, |key, value| {
+            let value = match value {
+                LabelBytes::Str(text) => LabelValue::Str(builder.string(text)),
+                LabelBytes::Num(number, unit) => LabelValue::Num(number, builder.string(unit)),
+            };
+            labels.push(Label { key: builder.string(key), value });
+        });
+        let next = u32::try_from(self.label_sets.len()).map_err(|_| wrong("label set", set.into()))?;
+        match self.label_set_ids.get(&labels) {
+            Some(known) => Ok(*known),
+            None => {
+                self.label_set_ids.insert(labels.clone(), next);
+                self.label_sets.push(labels);
+                Ok(next)
+            }
+        }
     }
 
     fn string(&mut self, dictionary: &Dictionary, id: u32) -> u32 {

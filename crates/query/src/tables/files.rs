@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -132,7 +132,12 @@ impl FilesTable {
             for batch in tables.batches(self.table) {
                 let id = head_id(at);
                 let names: StringArray = std::iter::repeat_n(Some(id.as_ref()), batch.num_rows()).collect();
-                let mut columns = batch.columns().to_vec();
+                // A column that may be absent is taken for null.
+                let column = |field: &FieldRef| {
+                    let found = batch.column_by_name(field.name());
+                    found.map_or_else(|| new_null_array(field.data_type(), batch.num_rows()), Arc::clone)
+                };
+                let mut columns: Vec<ArrayRef> = self.columns.file_schema().fields().iter().map(column).collect();
                 columns.push(Arc::new(names) as ArrayRef);
                 batches.push(RecordBatch::try_new(self.schema(), columns)?);
             }

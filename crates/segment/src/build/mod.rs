@@ -2,7 +2,7 @@
 //!
 //! Services are sorted by name and numbered, and their ids become segment-global by adding the first id of the service.
 //! Stacks are renumbered by falling row count, so that frequent ids are small and near. Series are sorted by
-//! (profile type, service, labels), profiles of a series by time, rows of a profile by (stack, label set).
+//! (profile type, service, labels), profiles of a series by time, rows of a profile by (stack, label set, observation).
 
 mod days;
 mod dictionary;
@@ -14,6 +14,7 @@ mod series;
 use std::collections::BTreeSet;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use flamestore_model::{Error, NONE, Result};
 
 pub(crate) use days::{DayInput, SeriesDays, ServiceDays, build_days};
@@ -45,7 +46,8 @@ pub fn build_tables(input: SegmentInput, options: &SegmentOptions) -> Result<Seg
 /// As [`build_tables`] and [`seal`](crate::seal()).
 pub fn build_sealed(input: SegmentInput, options: &SegmentOptions) -> Result<SealedSegment> {
     let planned = Planned::new(input)?;
-    let mut writer = SampleWriter::new(samples::some_values(&planned.series, TRIAL_ROWS), options)?;
+    let values = samples::some_values(&planned.series, TRIAL_ROWS);
+    let mut writer = SampleWriter::new(samples::present(&planned.series).schema(), values, options)?;
     let tables = planned.lay_out(options, &mut |batch| writer.write(&batch))?;
     seal_rest(tables, Some(writer.finish()?), options)
 }
@@ -195,7 +197,9 @@ fn check_dictionary(input: &DictionaryInput) -> Result<()> {
     }
     for profile in input.series.iter().flat_map(|series| &series.profiles) {
         let rows = profile.stacks.len();
-        let fits = profile.values.len() == rows && (profile.label_sets.is_empty() || profile.label_sets.len() == rows);
+        let fits = profile.values.len() == rows
+            && (profile.label_sets.is_empty() || profile.label_sets.len() == rows)
+            && profile.observed.fits(rows);
         let known = profile.stacks.iter().all(|stack| (*stack as usize) < sealed.leaves.len())
             && profile.label_sets.iter().all(|set| refers(*set, sealed.dictionary.label_sets.len()))
             && refers(profile.meta.main_mapping, sealed.dictionary.mappings.len())
@@ -237,7 +241,11 @@ fn too_many() -> Error {
 }
 
 fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    RecordBatch::try_new(table.schema(), columns)
+    batch_of(table, table.schema(), columns)
+}
+
+fn batch_of(table: Table, schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    RecordBatch::try_new(schema, columns)
         .map_err(|wrong| Error::internal("columns do not fit their table").with("table", table).because(wrong))
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BinaryArray, BinaryBuilder, FixedSizeBinaryArray, Int64Array, ListBuilder, RecordBatch, UInt32Array,
 };
+use arrow::datatypes::SchemaRef;
+use flamestore_calltree::Observed;
 use flamestore_model::{Error, NONE, Result, Temporality};
 
 use super::rollups::{RollUpBuilder, Rolled};
-use super::{Numbered, PlannedSeries, batch, id32, too_many};
+use super::{Numbered, PlannedSeries, batch, batch_of, id32, too_many};
 use crate::input::{ProfileInput, ProfileMeta};
+use crate::observed::Present;
 use crate::rows::Span;
 use crate::schema::{Table, binaries_element};
 use crate::{SegmentOptions, SegmentTables};
@@ -37,7 +40,7 @@ pub(super) fn build(
     tables: &mut SegmentTables,
     sink: &mut Sink<'_>,
 ) -> Result<(Vec<LaidSeries>, u64)> {
-    let mut samples = SampleColumns::default();
+    let mut samples = SampleColumns::new(present(series));
     let mut profiles = ProfileColumns::default();
     let mut keys = StackKeys::default();
     let mut rollups = RollUpBuilder::new(options);
@@ -71,6 +74,11 @@ pub(super) fn build(
     rollups.finish(options, tables)?;
     tables.set(Table::Profiles, profiles.finish(options)?);
     Ok((laid, samples.rows_before))
+}
+
+/// Which of the columns that may be absent the samples of `series` need.
+pub(super) fn present(series: &[PlannedSeries]) -> Present {
+    Present::of(series.iter().flat_map(|series| &series.input.profiles).map(|profile| &profile.observed))
 }
 
 /// At most about `rows_max` values as `samples` will hold them, from all over `series`.
@@ -111,8 +119,9 @@ impl StackKeys {
     }
 }
 
-#[derive(Default)]
 struct SampleColumns {
+    present: Present,
+    schema: SchemaRef,
     rows_before: u64,
     series: Vec<u32>,
     profiles: Vec<u32>,
@@ -120,10 +129,27 @@ struct SampleColumns {
     stacks: Vec<u32>,
     values: Vec<i64>,
     label_sets: Vec<Option<u32>>,
+    observed: Observed,
     order: Vec<(u32, u32, u32)>,
 }
 
 impl SampleColumns {
+    fn new(present: Present) -> Self {
+        Self {
+            present,
+            schema: present.schema(),
+            rows_before: 0,
+            series: Vec::new(),
+            profiles: Vec::new(),
+            times: Vec::new(),
+            stacks: Vec::new(),
+            values: Vec::new(),
+            label_sets: Vec::new(),
+            observed: Observed::default(),
+            order: Vec::new(),
+        }
+    }
+
     fn rows(&self) -> usize {
         self.stacks.len()
     }
@@ -134,8 +160,16 @@ impl SampleColumns {
         let ranked = |(at, stack): (u32, &u32)| (numbered.stack_ranks[*stack as usize], label_set(at as usize), at);
         self.order.clear();
         self.order.extend((0..).zip(&input.stacks).map(ranked));
-        // Rows without a label set come first.
+        // Rows without a label set come first, and so do those that say nothing else.
         self.order.sort_unstable_by_key(|&(stack, set, at)| (stack, set.wrapping_add(1), at));
+        if !input.observed.is_empty() {
+            for same in self.order.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
+                same.sort_by_cached_key(|&(_, _, at)| input.observed.get(at as usize));
+            }
+            for (row, &(_, _, at)) in (self.stacks.len()..).zip(&self.order) {
+                self.observed.push(row, &input.observed.get(at as usize));
+            }
+        }
         for &(stack, set, at) in &self.order {
             self.stacks.push(numbered.entry.stacks.first + stack);
             self.values.push(input.values[at as usize] / unit);
@@ -150,10 +184,11 @@ impl SampleColumns {
         if self.stacks.is_empty() {
             return Ok(());
         }
-        self.rows_before += self.rows() as u64;
+        let rows = self.rows();
+        self.rows_before += rows as u64;
         let u32s = |values: &mut Vec<u32>| -> ArrayRef { Arc::new(UInt32Array::from(std::mem::take(values))) };
         let i64s = |values: &mut Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(std::mem::take(values))) };
-        let columns = vec![
+        let mut columns = vec![
             u32s(&mut self.series),
             u32s(&mut self.profiles),
             i64s(&mut self.times),
@@ -161,7 +196,8 @@ impl SampleColumns {
             i64s(&mut self.values),
             Arc::new(UInt32Array::from(std::mem::take(&mut self.label_sets))),
         ];
-        sink(batch(Table::Samples, columns)?)
+        columns.append(&mut self.present.columns(&mut self.observed, rows)?);
+        sink(batch_of(Table::Samples, SchemaRef::clone(&self.schema), columns)?)
     }
 }
 

@@ -95,8 +95,10 @@ struct Input {
     dictionaries: Arc<Vec<DictionaryEntry>>,
     /// Its series by dictionary.
     series: Vec<Vec<InputSeries>>,
-    /// Bytes of the decoded samples of an average profile.
+    /// Bytes of an average decoded profile.
     profile_bytes: u64,
+    /// Bytes of a decoded sample at most.
+    sample_bytes_max: u64,
 }
 
 /// A service and where it is: the number of the input, and its dictionary there.
@@ -197,8 +199,11 @@ impl Input {
         let dictionaries = reader.dictionaries().await?;
         let series = names.by_dictionary(&*reader.series().await?, dictionaries.len());
         let (samples, profiles) = (reader.rows(Table::Samples).await?, reader.rows(Table::Profiles).await?);
-        let profile_bytes = piece::PROFILE_BYTES + samples * piece::SAMPLE_BYTES / profiles.max(1);
-        Ok(Self { reader, dictionaries, series, profile_bytes })
+        let (observed_max, observed) = reader.observed_bytes().await?;
+        let sample_bytes = samples.saturating_mul(piece::SAMPLE_BYTES).saturating_add(observed);
+        let profile_bytes = piece::PROFILE_BYTES + sample_bytes / profiles.max(1);
+        let sample_bytes_max = piece::SAMPLE_BYTES + observed_max;
+        Ok(Self { reader, dictionaries, series, profile_bytes, sample_bytes_max })
     }
 }
 

@@ -4,7 +4,8 @@ use flamestore_calltree::{Keep, NONE, SealedDictionary};
 
 use crate::{DictionaryInput, ProfileInput, ProfileMeta, SegmentInput, SeriesInput};
 
-/// Bytes of a decoded sample: stack and value, and room for the label set that some have.
+/// Bytes of a decoded sample: stack and value, and room for the label set that some have; what tells observations apart comes
+/// on top.
 pub(super) const SAMPLE_BYTES: u64 = 13;
 /// Bytes of a decoded profile beside its samples, comments included.
 pub(super) const PROFILE_BYTES: u64 = size_of::<ProfileInput>() as u64 + 64;

@@ -92,9 +92,9 @@ impl OpenService {
             if self.listed.is_empty() && !self.list(inputs, report).await? {
                 break false;
             }
-            let chunk = self.take(piece.room());
-            piece.grow(chunk.iter().map(|listed| row_bytes(&listed.row)).sum());
+            let chunk = self.take(inputs, piece.room());
             for (listed, profile) in self.read(inputs, chunk, report).await? {
+                piece.grow(profile_bytes(&profile));
                 let series = &listed.series;
                 let make = || SeriesInput {
                     labels: series.name.labels.clone(),
@@ -171,10 +171,12 @@ impl OpenService {
     }
 
     /// The next profiles that have room in so many bytes, at least one.
-    fn take(&mut self, room: u64) -> Vec<Listed> {
-        let mut bytes = 0;
+    fn take(&mut self, inputs: &[Input], room: u64) -> Vec<Listed> {
+        let mut bytes = 0_u64;
         let fits = |listed: &&Listed| {
-            bytes += row_bytes(&listed.row);
+            let input = &inputs[self.parts[listed.part].input];
+            let rows = u64::from(listed.row.row_count).saturating_mul(input.sample_bytes_max);
+            bytes = bytes.saturating_add(PROFILE_BYTES + rows);
             bytes <= room
         };
         let count = self.listed.iter().take_while(fits).count().max(1).min(self.listed.len());
@@ -217,12 +219,12 @@ fn memory_bytes(sealed: &SealedDictionary) -> u64 {
     (sealed.dictionary.memory_bytes() + sealed.tree.len() * 8 + sealed.leaves.len() * 4) as u64
 }
 
-fn row_bytes(row: &ProfileRow) -> u64 {
-    PROFILE_BYTES + u64::from(row.row_count) * SAMPLE_BYTES
+fn profile_bytes(profile: &ProfileInput) -> u64 {
+    PROFILE_BYTES + profile.stacks.len() as u64 * SAMPLE_BYTES + profile.observed.memory_bytes() as u64
 }
 
 fn profile(detail: ProfileDetail, samples: ProfileSamples, remap: &SealedRemap) -> ProfileInput {
-    let ProfileSamples { mut stacks, mut values, mut label_sets } = samples;
+    let ProfileSamples { mut stacks, mut values, mut label_sets, mut observed } = samples;
     stacks.iter_mut().for_each(|stack| *stack = remap.stacks[*stack as usize]);
     label_sets.iter_mut().filter(|set| **set != NONE).for_each(|set| *set = remap.label_sets[*set as usize]);
     if !label_sets.is_empty() {
@@ -235,7 +237,8 @@ fn profile(detail: ProfileDetail, samples: ProfileSamples, remap: &SealedRemap) 
     stacks.shrink_to_fit();
     values.shrink_to_fit();
     label_sets.shrink_to_fit();
-    ProfileInput { meta, stacks, values, label_sets }
+    observed.shrink_to_fit();
+    ProfileInput { meta, stacks, values, label_sets, observed }
 }
 
 /// The series of a service, sorted by type and labels, and how many profiles of those that were left out there are.

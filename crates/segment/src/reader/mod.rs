@@ -36,6 +36,7 @@ pub use cache::DictionaryCache;
 pub use inspect::{SegmentFacts, TableFacts, inspect, read_everything};
 pub use stack_sums::StackSums;
 
+use crate::observed;
 use crate::pair_scan::{Names, TakePair, scan_pair};
 use crate::scan::{TableFile, column, scan};
 use crate::{
@@ -91,6 +92,15 @@ impl SegmentReader {
     /// As all reads; `NotFound` when the segment has no such table.
     pub async fn rows(&self, table: Table) -> Result<u64> {
         Ok(self.file(table).await?.rows())
+    }
+
+    /// What the columns that tell observations apart take when decoded: a row at most, and all rows.
+    pub(crate) async fn observed_bytes(&self) -> Result<(u64, u64)> {
+        let file = self.file(Table::Samples).await?;
+        let widths = observed::widths().filter_map(|(name, width)| Some((width, file.values(name)?)));
+        Ok(widths.fold((0, 0), |(row, all), (width, values)| {
+            (row + width, values.saturating_mul(width).saturating_add(all))
+        }))
     }
 
     /// The bytes that `rows` of `table` take as stored, about: of a page that they share with others, their part.

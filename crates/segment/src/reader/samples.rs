@@ -10,6 +10,7 @@ use flamestore_model::{NONE, Result};
 
 use super::SegmentReader;
 use crate::ScanReport;
+use crate::observed::{self, ObservedBatch};
 use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples, Span, WindowRow, WindowSums};
 use crate::scan::{column, corrupt, join_ranges};
 use crate::schema::Table;
@@ -77,8 +78,10 @@ pub(super) async fn read(
         let stacks = column::<UInt32Array>(Table::Samples, batch, stack_column)?.values();
         let values = column::<Int64Array>(Table::Samples, batch, "value")?.values();
         let label_sets = batch.column_by_name("label_set_id").and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
+        let observed = ObservedBatch::of(batch);
         cursor.split(&runs, batch.num_rows(), |index, run, rows| {
             let samples = &mut read[index];
+            observed.read(rows.clone(), samples.stacks.len(), &mut samples.observed);
             for row in rows {
                 let stack = stacks[row].wrapping_sub(run.stack_base);
                 samples.stacks.push(local(Table::Samples, "stack", stack, entry.stacks)?);
@@ -89,8 +92,10 @@ pub(super) async fn read(
             Ok(())
         })
     };
-    reader.scan(Table::Samples, &[stack_column, "value", "label_set_id"], &ranges, report, &mut each).await?;
+    let columns: Vec<&str> = [stack_column, "value", "label_set_id"].into_iter().chain(observed::names()).collect();
+    reader.scan(Table::Samples, &columns, &ranges, report, &mut each).await?;
     cursor.finish(&runs)?;
+    read.iter_mut().for_each(|samples| samples.observed.extend_to(samples.stacks.len()));
     Ok(read)
 }
 

@@ -22,8 +22,26 @@ pub type Sample = (Vec<u32>, i64, Option<u8>);
 /// Locations that `batch` knows.
 pub const LOCATIONS: u32 = 8;
 
-const STRINGS: [&[u8]; 10] =
-    [b"", b"main", b"read", b"write", b"app.so", b"\xff\xfe", b"src/main.rs", b"thread", b"bytes", b"abc123"];
+const STRINGS: [&[u8]; 18] = [
+    b"",
+    b"main",
+    b"read",
+    b"write",
+    b"app.so",
+    b"\xff\xfe",
+    b"src/main.rs",
+    b"thread",
+    b"bytes",
+    b"abc123",
+    b"timestamp_ns",
+    b"nanoseconds",
+    b"end_timestamp_ns",
+    b"trace_id",
+    b"span_id",
+    b"0123456789abcdef00000000000000ff",
+    b"0123456789abcdef",
+    b"00000000000000ff",
+];
 
 /// A profile of these samples, with mappings, inlined lines, folded and unsymbolised locations, and sample labels.
 pub fn batch(samples: &[Sample]) -> ProfileBatch {
@@ -69,17 +87,38 @@ pub fn batch(samples: &[Sample]) -> ProfileBatch {
         out.stack_locations.extend(stack);
         out.stack_offsets.push(out.stack_locations.len() as u32);
         out.values.push(*value);
-        out.labels.extend(label.map(|label| match label % 3 {
-            0 => Label { key: 7, value: LabelValue::Str(u32::from(label % 4)) },
-            1 => Label { key: 8, value: LabelValue::Num(i64::from(label) - 4, 0) },
-            _ => Label { key: 8, value: LabelValue::Num(i64::from(label), 8) },
-        }));
+        if let Some(label) = label {
+            out.labels.extend(labels_of(*label));
+        }
         out.label_offsets.push(out.labels.len() as u32);
     }
     let header = ProfileHeader { sample_types: vec![ValueType::default()], ..ProfileHeader::default() };
     let batch = ProfileBatch { header, symbols, samples: out };
     batch.check().unwrap();
     batch
+}
+
+/// From this number on a sample's labels tell observations apart.
+pub const OBSERVING: u8 = 8;
+
+fn labels_of(label: u8) -> Vec<Label> {
+    let string = |key, value| Label { key, value: LabelValue::Str(value) };
+    let number = |key, number, unit| Label { key, value: LabelValue::Num(number, unit) };
+    let plain = match label % 3 {
+        0 => string(7, u32::from(label % 4)),
+        1 => number(8, i64::from(label) - 4, 0),
+        _ => number(8, i64::from(label), 8),
+    };
+    let time = i64::from(label) * 1_000_003;
+    let span = string(14, 16 + u32::from(label % 2));
+    match label {
+        ..OBSERVING => vec![plain],
+        8..12 => vec![number(10, time, 11)],
+        12..16 => vec![plain, span, number(12, -time, 0)],
+        16..20 => vec![string(13, 15), span, number(10, time, 11)],
+        // A span that is none and a time of seconds stay labels.
+        _ => vec![string(14, 1), number(10, time, 0)],
+    }
 }
 
 /// One profile to store: service, series (a label value and a type), time, samples.
@@ -128,6 +167,7 @@ pub fn input(stored: &[Stored]) -> SegmentInput {
             stacks: interned.stacks,
             values: stored[at].samples.iter().map(|sample| sample.1).collect(),
             label_sets: interned.label_sets.iter().map(|set| remap(&sealed.label_set_remap, *set)).collect(),
+            observed: interned.observed,
         };
         let series = series.into_iter().map(|((labels, ty), profiles): ((Labels, u8), _)| SeriesInput {
             labels,
@@ -193,6 +233,21 @@ pub fn example() -> Vec<Stored> {
     ]
 }
 
+/// Samples that differ in time, trace and span.
+pub fn observing() -> Vec<Stored> {
+    let sample = |stack: &[u32], value, label: u8| (stack.to_vec(), value, Some(label));
+    let profile = |service, ty, time, samples| Stored { service, host: 1, ty, time, samples };
+    let same_stack = (8..22).rev().map(|label| sample(&[0, 1, 2], i64::from(label), label));
+    let mut mixed: Vec<Sample> = (0..22).map(|label| sample(&[u32::from(label % 5)], 3, label)).collect();
+    mixed.push((vec![1], 2, None));
+    vec![
+        profile(1, 1, 100, same_stack.collect()),
+        profile(1, 1, 200, vec![(vec![0, 1, 2], 7, None)]),
+        profile(2, 0, 100, mixed),
+        profile(2, 1, 300, vec![sample(&[2], 1, 9), sample(&[2], 1, 9), sample(&[3], 1, 17)]),
+    ]
+}
+
 /// The stack of locations (root first) of a stack id.
 pub fn stack(sealed: &SealedDictionary, id: u32) -> Vec<u32> {
     sealed.tree.stack(sealed.leaves[id as usize])
@@ -202,7 +257,7 @@ pub fn profiles() -> impl Strategy<Value = Vec<Stored>> {
     let sample = (
         proptest::collection::vec(0..LOCATIONS, 0..5),
         prop_oneof![4 => -3_i64..4, 1 => (1_i64..9).prop_map(|v| v * 10_000_000), 1 => any::<i64>()],
-        prop_oneof![3 => Just(None), 1 => (0_u8..8).prop_map(Some)],
+        prop_oneof![6 => Just(None), 2 => (0..OBSERVING).prop_map(Some), 1 => (OBSERVING..22).prop_map(Some)],
     );
     let stored = (0_u8..3, 0_u8..3, 0_u8..2, -20_i64..20, proptest::collection::vec(sample, 0..12));
     let stored = stored.prop_map(|(service, host, ty, time, samples)| Stored { service, host, ty, time, samples });

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flamestore_calltree::SealedDictionary;
-use flamestore_model::{ErrorKind, Selector, Tenant, TimeRange};
+use flamestore_calltree::{LabelBytes, Observation, SealedDictionary};
+use flamestore_model::{ErrorKind, NONE, Selector, Tenant, TimeRange};
 use flamestore_segment::{ScanReport, Table};
 use flamestore_store::{
     Bucket, Clock, CompactionPlan, Compactor, CompactorOptions, Entropy, ManualClock, Mode, RewriteReport, Scope,
@@ -75,8 +75,8 @@ pub(crate) async fn dump(snapshot: &Snapshot) -> Vec<String> {
                 let mapping = mapping.map(|mapping| text(&sealed, mapping.filename));
                 let mut rows: Vec<String> = (0..samples.stacks.len())
                     .map(|at| {
-                        let set = samples.label_sets.get(at).copied();
-                        let labels = set.map(|set| label_set(&sealed, set)).unwrap_or_default();
+                        let set = samples.label_sets.get(at).copied().unwrap_or(NONE);
+                        let labels = row_labels(&sealed, set, &samples.observed.get(at));
                         format!("{} {labels:?} {}", stack(&sealed, samples.stacks[at]), samples.values[at])
                     })
                     .collect();
@@ -108,18 +108,16 @@ fn stack(sealed: &SealedDictionary, stack: u32) -> String {
     nodes.into_iter().map(place).collect::<Vec<_>>().join(";")
 }
 
-fn label_set(sealed: &SealedDictionary, set: u32) -> Vec<String> {
-    let sets = &sealed.dictionary.label_sets;
-    if set as usize >= sets.len() {
-        return Vec::new();
-    }
-    let label = |label: &flamestore_calltree::Label| match label.value {
-        flamestore_calltree::LabelValue::Str(id) => format!("{}={}", text(sealed, label.key), text(sealed, id)),
-        flamestore_calltree::LabelValue::Num(number, unit) => {
-            format!("{}={number}{}", text(sealed, label.key), text(sealed, unit))
-        }
-    };
-    sets.get(set).iter().map(label).collect()
+fn row_labels(sealed: &SealedDictionary, set: u32, observation: &Observation) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut labels = Vec::new();
+    sealed.dictionary.row_labels(set, observation, |key, value| {
+        labels.push(match value {
+            LabelBytes::Str(value) => format!("{}={}", text(key), text(value)),
+            LabelBytes::Num(number, unit) => format!("{}={number}{}", text(key), text(unit)),
+        });
+    });
+    labels
 }
 
 async fn dump_all(store: &Store) -> Vec<String> {

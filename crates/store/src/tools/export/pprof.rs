@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use flamestore_calltree::{Dictionary, SealedDictionary};
+use flamestore_calltree::{Dictionary, LabelBytes, Observation, SealedDictionary};
 use flamestore_formats::{ProfileBuilder, encode_pprof, gzip};
 use flamestore_model::{Error, Label, LabelValue, Mapping, NONE, ProfileId, ProfileType, Result};
 use flamestore_segment::{ProfileDetail, ProfileSamples, ScanReport, SegmentReader};
@@ -55,24 +55,29 @@ fn encode(sealed: &SealedDictionary, columns: &[Column]) -> Result<(usize, Vec<u
     let mut symbols = Symbols::new(&sealed.dictionary);
     header(&mut symbols, columns)?;
     let rows = rows(columns);
-    for ((stack, label_set, _), values) in &rows {
+    for ((stack, label_set, observation, _), values) in &rows {
         let path = path(sealed, *stack)?;
         let path = path.into_iter().map(|location| symbols.location(location)).collect::<Result<Vec<_>>>()?;
-        let labels = symbols.labels(*label_set)?;
+        let labels = symbols.labels(*label_set, observation)?;
         symbols.builder.add_row(&path, values, &labels);
     }
     Ok((rows.len(), gzip(&encode_pprof(&symbols.builder.finish()?))?))
 }
 
-/// Values of all columns by stack, label set and number of the repetition: what was one sample is one again.
-fn rows(columns: &[Column]) -> BTreeMap<(u32, u32, u32), Vec<i64>> {
-    let mut rows: BTreeMap<(u32, u32, u32), Vec<i64>> = BTreeMap::new();
+/// Stack, label set, what else the labels say, and the number of the repetition.
+type RowKey = (u32, u32, Observation, u32);
+
+/// Values of all columns by what tells rows apart: what was one sample is one again.
+fn rows(columns: &[Column]) -> BTreeMap<RowKey, Vec<i64>> {
+    let mut rows: BTreeMap<RowKey, Vec<i64>> = BTreeMap::new();
     for (at, Column { samples, .. }) in columns.iter().enumerate() {
-        let mut repeats: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut repeats: HashMap<(u32, u32, Observation), u32> = HashMap::new();
         for (row, (stack, value)) in samples.stacks.iter().zip(&samples.values).enumerate() {
             let label_set = samples.label_sets.get(row).copied().unwrap_or(NONE);
-            let repeat = repeats.entry((*stack, label_set)).or_default();
-            let values = rows.entry((*stack, label_set, *repeat)).or_insert_with(|| vec![0; columns.len()]);
+            let observation = samples.observed.get(row);
+            let repeat = repeats.entry((*stack, label_set, observation)).or_default();
+            let key = (*stack, label_set, observation, *repeat);
+            let values = rows.entry(key).or_insert_with(|| vec![0; columns.len()]);
             values[at] = *value;
             *repeat += 1;
         }
@@ -165,22 +170,20 @@ impl<'a> Symbols<'a> {
         Ok(id)
     }
 
-    fn labels(&mut self, set: u32) -> Result<Vec<Label>> {
-        if set == NONE {
-            return Ok(Vec::new());
-        }
-        if set as usize >= self.dictionary.label_sets.len() {
+    fn labels(&mut self, set: u32, observation: &Observation) -> Result<Vec<Label>> {
+        if set != NONE && set as usize >= self.dictionary.label_sets.len() {
             return Err(wrong("label set", set));
         }
-        let labels = self.dictionary.label_sets.get(set).iter().map(|label| {
-            let value = match label.value {
-                LabelValue::Str(id) => LabelValue::Str(self.builder.string(self.dictionary.strings.get(id))),
-                LabelValue::Num(number, unit) => {
-                    LabelValue::Num(number, self.builder.string(self.dictionary.strings.get(unit)))
-                }
+        let Self { dictionary, builder, .. } = self;
+        let mut labels = Vec::new();
+        dictionary.row_labels(set, observation, |key, value| {
+            let key = builder.string(key);
+            let value = match value {
+                LabelBytes::Str(text) => LabelValue::Str(builder.string(text)),
+                LabelBytes::Num(number, unit) => LabelValue::Num(number, builder.string(unit)),
             };
-            Label { key: self.builder.string(self.dictionary.strings.get(label.key)), value }
+            labels.push(Label { key, value });
         });
-        Ok(labels.collect())
+        Ok(labels)
     }
 }
