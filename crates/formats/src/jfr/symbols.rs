@@ -27,10 +27,16 @@ type Key = (u32, i64);
 /// One profile of a recording, and what was looked up for it in the current chunk.
 pub(super) struct Growing {
     pub(super) builder: ProfileBuilder,
-    stacks: HashMap<Key, Vec<u32>>,
+    /// The locations of all stacks that were looked up, and where those of each are.
+    stacks: Vec<u32>,
+    stack_places: HashMap<Key, (usize, usize)>,
+    /// The last one: events that follow each other often have the same.
+    last_stack: (Option<Key>, (usize, usize)),
     methods: HashMap<Key, u32>,
     /// The location of a line of a method.
     frames: HashMap<(Key, i64), u32>,
+    /// The names of classes that have methods.
+    classes: HashMap<Key, Vec<u8>>,
     threads: HashMap<Key, Vec<Label>>,
     texts: HashMap<Key, u32>,
     /// The numbers of names that are the same for all events.
@@ -47,9 +53,12 @@ impl Growing {
         }
         Self {
             builder,
-            stacks: HashMap::new(),
+            stacks: Vec::new(),
+            stack_places: HashMap::new(),
+            last_stack: (None, (0, 0)),
             methods: HashMap::new(),
             frames: HashMap::new(),
+            classes: HashMap::new(),
             threads: HashMap::new(),
             texts: HashMap::new(),
             names: Vec::new(),
@@ -60,8 +69,11 @@ impl Growing {
     /// Forgets the constants of the last chunk: keys mean something else in the next one.
     pub(super) fn end_chunk(&mut self) {
         self.stacks.clear();
+        self.stack_places.clear();
+        self.last_stack = (None, (0, 0));
         self.methods.clear();
         self.frames.clear();
+        self.classes.clear();
         self.threads.clear();
         self.texts.clear();
     }
@@ -110,12 +122,16 @@ impl<'a> Adder<'_, 'a> {
             _ => None,
         };
         if let Some(key) = key
-            && !self.growing.stacks.contains_key(&key)
+            && self.growing.last_stack.0 != Some(key)
         {
-            let stack = self.stack(Value::Constant(key.0, key.1))?;
-            self.growing.stacks.insert(key, stack);
+            let at = match self.growing.stack_places.get(&key) {
+                Some(known) => *known,
+                None => self.place_stack(key)?,
+            };
+            self.growing.last_stack = (Some(key), at);
         }
-        let stack = key.and_then(|key| self.growing.stacks.get(&key)).map(Vec::as_slice).unwrap_or_default();
+        let place = if key.is_some() { self.growing.last_stack.1 } else { (0, 0) };
+        let stack = &self.growing.stacks[place.0..place.1];
         self.spent.samples += 1;
         self.spent.stack_locations += stack.len();
         self.spent.labels += labels.len();
@@ -127,23 +143,30 @@ impl<'a> Adder<'_, 'a> {
         Ok(())
     }
 
-    /// The locations of a stack, leaf first.
-    fn stack(&mut self, stack: Value<'a>) -> Result<Vec<u32>> {
+    /// Adds the locations of a stack, leaf first, to those that are known; where they are.
+    fn place_stack(&mut self, key: Key) -> Result<(usize, usize)> {
+        let start = self.growing.stacks.len();
+        self.add_stack(Value::Constant(key.0, key.1))?;
+        let place = (start, self.growing.stacks.len());
+        self.growing.stack_places.insert(key, place);
+        Ok(place)
+    }
+
+    fn add_stack(&mut self, stack: Value<'a>) -> Result<()> {
         let chunk = self.chunk;
-        let [Some(frames)] = chunk.fields(stack, ["frames"])? else { return Ok(Vec::new()) };
+        let [Some(frames)] = chunk.fields(stack, ["frames"])? else { return Ok(()) };
         if let Value::List { count, .. } = frames {
             within("stack_depth_max", self.limits.stack_depth_max, count)?;
         }
-        let mut locations = Vec::new();
+        let start = self.growing.stacks.len();
         chunk.each_object(frames, ["method", "lineNumber"], |[method, line]| {
             let location = self.frame(method, line)?;
             within("locations_max", self.limits.locations_max, location as usize + 1)?;
-            locations.push(location);
+            self.growing.stacks.push(location);
             Ok(())
         })?;
-        self.spent.stack_locations += locations.len();
-        within("stack_locations_max", self.limits.stack_locations_max, self.spent.stack_locations)?;
-        Ok(locations)
+        self.spent.stack_locations += self.growing.stacks.len() - start;
+        within("stack_locations_max", self.limits.stack_locations_max, self.spent.stack_locations)
     }
 
     fn frame(&mut self, method: Option<Value<'a>>, line: Option<Value<'a>>) -> Result<u32> {
@@ -178,9 +201,7 @@ impl<'a> Adder<'_, 'a> {
         }
         let mut text = std::mem::take(&mut self.growing.name);
         text.clear();
-        if let Some(class) = class {
-            chunk.append_text(chunk.fields(class, ["name"])?[0], "string", &mut text)?;
-        }
+        self.append_class(class, &mut text)?;
         let class_end = text.len();
         if class_end > 0 {
             text.push(b'.');
@@ -193,6 +214,23 @@ impl<'a> Adder<'_, 'a> {
         let shown = self.string(&text[..shown_end])?;
         self.growing.name = text;
         Ok(self.growing.builder.function(Function { name: shown, system_name, ..Function::default() }))
+    }
+
+    /// Appends the name of a class, as the recording has it.
+    fn append_class(&mut self, class: Option<Value<'a>>, out: &mut Vec<u8>) -> Result<()> {
+        let Some(class) = class else { return Ok(()) };
+        let constant = if let Value::Constant(class, key) = class { Some((class, key)) } else { None };
+        if let Some(known) = constant.and_then(|constant| self.growing.classes.get(&constant)) {
+            out.extend_from_slice(known);
+            return Ok(());
+        }
+        let start = out.len();
+        self.chunk.append_text(self.chunk.fields(class, ["name"])?[0], "string", out)?;
+        within("string_bytes_max", self.limits.string_bytes_max, out.len() - start)?;
+        if let Some(constant) = constant {
+            self.growing.classes.insert(constant, out[start..].to_vec());
+        }
+        Ok(())
     }
 
     /// Adds the labels of a thread: its name and its number, the system's where it is known.

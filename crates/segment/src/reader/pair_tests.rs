@@ -1,6 +1,6 @@
 //! What is decoded page by page equals what the Parquet library decodes, with the same requests.
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use bytes::Bytes;
 use flamestore_model::ErrorKind;
 use futures::executor::block_on;
@@ -74,7 +74,8 @@ fn write(layout: &Layout, ids: &[u32], values: &[i64]) -> Bytes {
             "stack_key" => Arc::new(UInt32Array::from(ids.to_vec())),
             "value" => Arc::new(Int64Array::from(values.to_vec())),
             "time_unix_nano" => Arc::new(Int64Array::from(vec![0; ids.len()])),
-            _ => Arc::new(zeros.clone()),
+            "series_id" | "profile" | "label_set_id" => Arc::new(zeros.clone()),
+            _ => new_null_array(field.data_type(), ids.len()),
         }
     });
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap();
