@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "flamestore/v1/flamestore.proto",
     "opentelemetry/proto/collector/logs/v1/logs.proto",
     "opentelemetry/proto/collector/trace/v1/trace.proto",
+    "parca/debuginfo/v1alpha1/debuginfo.proto",
     "parca/profilestore/v1alpha1/profilestore.proto",
     "parca/telemetry/v1alpha1/telemetry.proto",
     "push/v1/push.proto",
 ];
 /// Fields that hold whole profiles, or what nobody looks into: slices of the request, not copies.
-const BYTES: [&str; 7] = [
+const BYTES: [&str; 8] = [
     ".flamestore.v1.RawProfile.profile",
     ".opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest.resource_logs",
     ".opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest.resource_spans",
+    ".parca.debuginfo.v1alpha1.UploadRequest.chunk_data",
     ".parca.profilestore.v1alpha1.RawSample.raw_profile",
     ".parca.profilestore.v1alpha1.WriteArrowRequest.ipc_buffer",
     ".parca.profilestore.v1alpha1.WriteRequest.record",

@@ -1,4 +1,4 @@
-//! Names of tenants, segments and stored profiles.
+//! Names of tenants, segments, stored profiles and uploads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -65,6 +65,11 @@ macro_rules! id128 {
                 Self(bits.to_be_bytes())
             }
 
+            /// The milliseconds since 1970 of a time-ordered id.
+            pub fn unix_millis(&self) -> u64 {
+                self.0[..6].iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+            }
+
             /// The id's bytes.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
@@ -109,6 +114,11 @@ id128!(
     SegmentId,
     "a segment id"
 );
+id128!(
+    /// The name of one upload of debug information, unique in the bucket, time-ordered. Printed as 32 hexadecimal digits.
+    UploadId,
+    "an upload id"
+);
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +130,7 @@ mod tests {
         let late = SegmentId::from_parts(2, 0);
         assert!(early < late && early.to_string() < late.to_string());
         assert_eq!(early.to_string().parse::<SegmentId>().ok(), Some(early));
+        assert_eq!((early.unix_millis(), late.unix_millis()), (1, 2));
         assert!("12".parse::<ProfileId>().is_err());
         assert_eq!(
             "01234567-89ab-cdef-0123-456789abcdef".parse::<ProfileId>().map(|id| id.to_string()).ok().as_deref(),

@@ -10,7 +10,7 @@ mod selector;
 mod time;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{ProfileId, SegmentId, Tenant};
+pub use ids::{ProfileId, SegmentId, Tenant, UploadId};
 pub use labels::{Labels, LabelsBuilder, names};
 pub use profile::{
     Function, Label, LabelValue, Line, Location, Mapping, NONE, ProfileBatch, ProfileHeader, Samples, Strings, Symbols,

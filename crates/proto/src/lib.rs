@@ -23,6 +23,12 @@ pub mod otlp {
 
 /// How Parca's agents write.
 pub mod parca {
+    /// Debug information of builds.
+    #[expect(missing_docs, reason = "generated from proto/parca/debuginfo, where every message is described")]
+    pub mod debuginfo {
+        tonic::include_proto!("parca.debuginfo.v1alpha1");
+    }
+
     /// Profiles.
     #[expect(missing_docs, reason = "generated from proto/parca/profilestore, where every message is described")]
     pub mod profilestore {

@@ -77,6 +77,10 @@ pub struct ServerConfig {
     pub burst_bytes: Option<NonZeroU32>,
     /// Series of a tenant in memory; a profile of one more is refused until they are written as a segment.
     pub series_max: usize,
+    /// Bytes of one file of debug information. Over it: `INVALID_ARGUMENT`, which Parca's agents do not send again.
+    pub debuginfo_bytes_max: usize,
+    /// Files of debug information taken at the same time, each with some 24 MiB of memory. Over it: `RESOURCE_EXHAUSTED`.
+    pub debuginfo_uploads_max: usize,
     /// Labels of one pushed profile's series.
     pub series_labels_max: usize,
     /// Bytes of the name or the value of one of them.
@@ -137,6 +141,8 @@ impl Default for ServerConfig {
             bytes_per_second: None,
             burst_bytes: None,
             series_max: SeriesMax::default().default,
+            debuginfo_bytes_max: 1_000_000_000,
+            debuginfo_uploads_max: 8,
             series_labels_max: 128,
             label_bytes_max: 4096,
             deadline_max: None,
@@ -160,6 +166,8 @@ impl ServerConfig {
             ("requests_max", self.requests_max),
             ("connections_max", self.connections_max),
             ("push_profiles_max", self.push_profiles_max),
+            ("debuginfo_bytes_max", self.debuginfo_bytes_max),
+            ("debuginfo_uploads_max", self.debuginfo_uploads_max),
         ];
         if self.roles.is_empty() {
             return Err(Error::invalid("roles: a server needs at least one of ingest, query and compact"));

@@ -19,6 +19,7 @@ use flamestore_model::{Error, Result};
 use flamestore_proto::FILE_DESCRIPTOR_SET;
 use flamestore_proto::otlp::logs::logs_service_server::LogsServiceServer;
 use flamestore_proto::otlp::trace::trace_service_server::TraceServiceServer;
+use flamestore_proto::parca::debuginfo::debuginfo_service_server::DebuginfoServiceServer;
 use flamestore_proto::parca::profilestore::agents_service_server::AgentsServiceServer;
 use flamestore_proto::parca::profilestore::profile_store_service_server::ProfileStoreServiceServer;
 use flamestore_proto::parca::telemetry::telemetry_service_server::TelemetryServiceServer;
@@ -45,7 +46,7 @@ use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::otlp;
-use crate::parca::{Agents, Dropped, Panics, ProfileStore};
+use crate::parca::{Agents, DebuginfoUploads, Dropped, Panics, ProfileStore};
 use crate::push::Pusher;
 use crate::query::Queries;
 use crate::telemetry;
@@ -104,6 +105,8 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         let profile_store = ProfileStore { intake: intake.clone(), agents: agents.clone() };
         roles.add_service(limited!(ProfileStoreServiceServer, profile_store, config));
         roles.add_service(limited!(AgentsServiceServer, agents, config));
+        let debuginfo = DebuginfoUploads::new(intake.store.debuginfo().clone(), &config);
+        roles.add_service(limited!(DebuginfoServiceServer, debuginfo, config));
         roles.add_service(limited!(TelemetryServiceServer, Panics, config));
         roles.add_service(limited!(LogsServiceServer, Dropped, config));
         roles.add_service(limited!(TraceServiceServer, Dropped, config));
@@ -221,7 +224,7 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 22);
+        assert_eq!(paths.len(), 26);
         assert!(methods().is_ok());
     }
 

@@ -10,6 +10,8 @@
 //! | `flamestore_dropped_requests_total` | counter | `signal`: `logs` or `traces`, which are taken and not kept |
 //! | `flamestore_dropped_bytes_total` | counter | `signal` |
 //! | `flamestore_agent_panics_total` | counter | |
+//! | `flamestore_debuginfo_uploads_total` | counter | `code` |
+//! | `flamestore_debuginfo_bytes_total` | counter | |
 //!
 //! `method` is a path, or `other` for one that is not known; `code` a gRPC code's name for methods of the API, whatever
 //! protocol they are called in, and an HTTP status for everything else.
@@ -26,6 +28,8 @@ pub(crate) const PUSH_BYTES_TOTAL: &str = "flamestore_push_bytes_total";
 pub(crate) const DROPPED_REQUESTS_TOTAL: &str = "flamestore_dropped_requests_total";
 pub(crate) const DROPPED_BYTES_TOTAL: &str = "flamestore_dropped_bytes_total";
 pub(crate) const AGENT_PANICS_TOTAL: &str = "flamestore_agent_panics_total";
+pub(crate) const DEBUGINFO_UPLOADS_TOTAL: &str = "flamestore_debuginfo_uploads_total";
+pub(crate) const DEBUGINFO_BYTES_TOTAL: &str = "flamestore_debuginfo_bytes_total";
 
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
@@ -60,6 +64,8 @@ fn describe() {
     metrics::describe_counter!(DROPPED_REQUESTS_TOTAL, "Requests of logs and traces that were taken and not kept.");
     metrics::describe_counter!(DROPPED_BYTES_TOTAL, "Bytes of logs and traces that were taken and not kept.");
     metrics::describe_counter!(AGENT_PANICS_TOTAL, "Panics that Parca's agents reported.");
+    metrics::describe_counter!(DEBUGINFO_UPLOADS_TOTAL, "Uploads of debug information, by code.");
+    metrics::describe_counter!(DEBUGINFO_BYTES_TOTAL, "Bytes of debug information that was taken.");
 }
 
 #[cfg(test)]

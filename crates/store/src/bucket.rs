@@ -9,7 +9,9 @@ use flamestore_model::{Error, ErrorKind, Result};
 use futures::{Stream, TryStreamExt};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    GetOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
 
 /// The objects of one store, below its prefix. Clones share it.
 #[derive(Clone)]
@@ -72,6 +74,11 @@ impl Bucket {
         }
     }
 
+    /// Starts an object that comes part by part and exists once it is complete.
+    pub(crate) async fn start(&self, path: &str) -> Result<Box<dyn MultipartUpload>> {
+        self.objects.put_multipart(&Path::from(path)).await.map_err(|e| self.explain(e, "start", path))
+    }
+
     /// The whole object; `NotFound` when there is none.
     pub(crate) async fn read(&self, path: &str) -> Result<Bytes> {
         let answer = self.objects.get_opts(&Path::from(path), GetOptions::default()).await;
@@ -129,7 +136,8 @@ impl Bucket {
         Ok(listing.objects.into_iter().map(entry).collect())
     }
 
-    fn explain(&self, error: object_store::Error, verb: &str, path: &str) -> Error {
+    /// What went wrong when the object at `path` was to be read, created or whatever `verb` says.
+    pub(crate) fn explain(&self, error: object_store::Error, verb: &str, path: &str) -> Error {
         let (kind, hint) = diagnose(&error);
         let message = match hint {
             Some(hint) => format!("store: cannot {verb} an object: {hint}"),

@@ -5,16 +5,20 @@
 //! probe/<32 hex digits>                                  written and deleted when a store opens
 //! wal/<writer>/<20 digits>                               records of the write-ahead log, with durability bucket
 //! <tenant>/<table>/day=YYYY-MM-DD/<32 hex digits>.parquet   one table of a segment
+//! <tenant>/debuginfo/<build>/<kind>/…                    debug information: claim-<20 digits>, <32 hex digits>, uploaded
 //! ```
 //!
-//! Those of segments alone have four parts, so no tenant's name can be taken for a folder of ours.
+//! Those of segments alone have four parts, and those of debug information five, so no tenant's name can be taken for a folder of
+//! ours.
 
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate};
-use flamestore_model::{Error, Result, SegmentId, Tenant};
+use flamestore_model::{Error, Result, SegmentId, Tenant, UploadId};
 use flamestore_segment::Table;
+
+use crate::debuginfo::DebuginfoKey;
 
 /// A day of UTC: days since 1970-01-01. Printed as `YYYY-MM-DD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +49,24 @@ pub enum ObjectKey {
         /// Which segment.
         id: SegmentId,
     },
+    /// An object of debug information.
+    Debuginfo {
+        /// Which file of which build.
+        key: DebuginfoKey,
+        /// Which object.
+        part: DebuginfoPart,
+    },
+}
+
+/// What an object of debug information is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebuginfoPart {
+    /// Says who uploads since when; of a slot of time.
+    Claim(u64),
+    /// A file.
+    File(UploadId),
+    /// Says which file counts.
+    Uploaded,
 }
 
 impl Day {
@@ -100,6 +122,36 @@ impl ObjectKey {
     pub const PROBES: &'static str = "probe";
     /// The folder of the logs.
     pub const WALS: &'static str = "wal";
+    /// The folder of debug information, below a tenant's.
+    const DEBUGINFO: &'static str = "debuginfo";
+}
+
+impl DebuginfoPart {
+    const CLAIM: &'static str = "claim-";
+    const UPLOADED: &'static str = "uploaded";
+}
+
+impl fmt::Display for DebuginfoPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim(slot) => write!(f, "{}{slot:020}", Self::CLAIM),
+            Self::File(id) => write!(f, "{id}"),
+            Self::Uploaded => f.write_str(Self::UPLOADED),
+        }
+    }
+}
+
+impl FromStr for DebuginfoPart {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let wrong = || Error::invalid("it is no object of debug information").with("name", format!("{name:?}"));
+        match name.strip_prefix(Self::CLAIM) {
+            Some(slot) => Ok(Self::Claim(slot.parse().map_err(|_| wrong())?)),
+            None if name == Self::UPLOADED => Ok(Self::Uploaded),
+            None => Ok(Self::File(name.parse()?)),
+        }
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -109,6 +161,9 @@ impl fmt::Display for ObjectKey {
             Self::Probe(nonce) => write!(f, "{}/{nonce:032x}", Self::PROBES),
             Self::Wal { writer, number } => write!(f, "{}/{writer}/{number:020}", Self::WALS),
             Self::Segment { tenant, table, day, id } => write!(f, "{tenant}/{table}/day={day}/{id}.parquet"),
+            Self::Debuginfo { key: DebuginfoKey { tenant, build, kind }, part } => {
+                write!(f, "{tenant}/{}/{build}/{kind}/{part}", Self::DEBUGINFO)
+            }
         }
     }
 }
@@ -130,6 +185,10 @@ impl FromStr for ObjectKey {
                 table: Table::from_name(table).ok_or_else(wrong)?,
                 day: day.strip_prefix("day=").ok_or_else(wrong)?.parse()?,
                 id: file.strip_suffix(".parquet").ok_or_else(wrong)?.parse()?,
+            },
+            [tenant, Self::DEBUGINFO, build, kind, part] => Self::Debuginfo {
+                key: DebuginfoKey { tenant: Tenant::new(tenant)?, build: build.parse()?, kind: kind.parse()? },
+                part: part.parse()?,
             },
             _ => return Err(wrong()),
         };
@@ -169,6 +228,15 @@ mod tests {
         check(&format!("team-a/nothing/day=2026-11-22/{id}.parquet"), false);
         check(&format!("team-a/samples/day=2026-11-22/{}.parquet", id.to_uppercase()), false);
         check(&format!("../samples/day=2026-11-22/{id}.parquet"), false);
+        check("team-a/debuginfo/dfbb01/debuginfo/uploaded", true);
+        check("manifest/debuginfo/x2e2e/sourcemap/claim-00000000000001994784", true);
+        check(&format!("wal/debuginfo/dfbb01/executable/{id}"), true);
+        check(&format!("team-a/debuginfo/dfbb01/sources/{id}.tmp"), false);
+        check("team-a/debuginfo/dfbb01/sources/claim-1994784", false);
+        check("team-a/debuginfo/dfbb01/symbols/uploaded", false);
+        check("team-a/debuginfo/../debuginfo/uploaded", false);
+        check("team-a/debuginfo/DFBB01/debuginfo/uploaded", false);
+        check("team-a/debuginfo/dfbb01/debuginfo/more/uploaded", false);
         check("", false);
     }
 

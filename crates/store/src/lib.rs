@@ -19,6 +19,7 @@ mod clock;
 mod collect;
 mod commit;
 mod compact;
+mod debuginfo;
 mod flush;
 mod gate;
 mod head;
@@ -49,8 +50,12 @@ pub use compact::{
     Busy, CompactionPlan, CompactionPolicy, Compactor, CompactorOptions, DeleteReport, Deletion, LEVEL_MAX,
     RewriteReport, Scope, plan, plan_all,
 };
+pub use debuginfo::{
+    Begun, BuildName, Debuginfo, DebuginfoClaim, DebuginfoKey, DebuginfoKind, DebuginfoState, DebuginfoUpload, Ended,
+    Opened, UPLOAD_TIME_MAX,
+};
 pub use flush::FlushReport;
-pub use key::{Day, ObjectKey};
+pub use key::{Day, DebuginfoPart, ObjectKey};
 pub use manifest::{
     DayCover, EarlierWal, MANIFEST_FORMAT, Manifest, SegmentEntry, SegmentSource, TableEntry, WriterState,
 };

@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cache::SegmentCache;
 use crate::commit::{self, Committer};
+use crate::debuginfo::Debuginfo;
 use crate::flush::{Pending, Publisher, blocking};
 use crate::gate::{Gate, Pass};
 use crate::head::HeadPart;
@@ -37,6 +38,7 @@ pub struct Store {
     background: Mutex<Option<JoinHandle<()>>>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
+    debuginfo: Debuginfo,
 }
 
 /// What the heads of a store hold.
@@ -99,6 +101,7 @@ impl Store {
             Access::ReadWrite => Inner::writing(options, newest, cache).await?,
         };
         let inner = Arc::new(inner);
+        let debuginfo = Debuginfo::new(&inner.options);
         let stop = CancellationToken::new();
         let background = (inner.options.background == Background::Run).then(|| {
             let (flushing, refreshing) =
@@ -108,7 +111,7 @@ impl Store {
             })
         });
         let guard = stop.clone().drop_guard();
-        Ok(Arc::new(Self { inner, background: Mutex::new(background), stop, _stop_on_drop: guard }))
+        Ok(Arc::new(Self { inner, background: Mutex::new(background), stop, _stop_on_drop: guard, debuginfo }))
     }
 
     /// Stores one profile: all its sample types or none. Once this returns queries see it, and it survives what
@@ -152,6 +155,7 @@ impl Store {
         }
         let left = |error: Error| error.with("unpublished_profiles", self.head_status().profiles);
         let flushed = self.flush().await.map(drop).map_err(left);
+        self.debuginfo.settle().await;
         self.inner.cache.settle().await;
         if let Some(wal) = &self.inner.wal {
             wal.close().await;
@@ -203,6 +207,11 @@ impl Store {
             oldest_unix_nano: state.open_parts().map(|part| part.opened_unix_nano).min(),
             flush_error: self.inner.flush_error.lock().clone(),
         }
+    }
+
+    /// Debug information in the same bucket.
+    pub fn debuginfo(&self) -> &Debuginfo {
+        &self.debuginfo
     }
 
     /// The options it was opened with.

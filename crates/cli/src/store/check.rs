@@ -94,5 +94,9 @@ fn summary(store: &StoreUrl, report: &CheckReport, depth: Depth) -> String {
         0 => String::new(),
         unused => format!("; {unused} objects are not referred to (harmless)"),
     };
-    format!("{store}: {verdict}: {read}{unused}")
+    let debuginfo = match report.debuginfo_files {
+        0 => String::new(),
+        files => format!(", files of debug information: {files}"),
+    };
+    format!("{store}: {verdict}: {read}{debuginfo}{unused}")
 }

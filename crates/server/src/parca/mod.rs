@@ -1,4 +1,4 @@
-//! Parca's agents and tools: profiles in pprof and in records of Arrow, and what agents send beside them.
+//! Parca's agents and tools: profiles in pprof and in records of Arrow, debug information, and what agents send beside them.
 //!
 //! ```text
 //! WriteRaw     pprof ───────────────────────────────▶ one profile after another ─▶ store
@@ -16,6 +16,7 @@
 mod agents;
 mod arrow;
 mod beside;
+mod debuginfo;
 mod raw;
 
 use flamestore_model::{Error, ErrorKind, Labels, Result, names};
@@ -32,6 +33,7 @@ use crate::status::{status_of, tenant_of};
 
 pub(crate) use agents::Agents;
 pub(crate) use beside::{Dropped, Panics};
+pub(crate) use debuginfo::DebuginfoUploads;
 
 /// Labels that name the service of a profile that has no `service_name`; the first of them that is there.
 const SERVICE_NAMES: [&str; 3] = ["service.name", "job", "comm"];

@@ -28,7 +28,7 @@ pub(crate) const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 pub(crate) const NOON: i64 = 1_772_366_400_000_000_000;
 pub(crate) const SECOND: i64 = 1_000_000_000;
 /// No test takes longer: what waits, waits in vain.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that runs until it is stopped; dropped with its test, it just ends.
 pub(crate) struct Running {
@@ -75,7 +75,7 @@ impl Running {
         Self::start_store(config, StoreOptions::new(url.open(bucket).unwrap())).await
     }
 
-    async fn start_store(config: ServerConfig, options: StoreOptions) -> Self {
+    pub(crate) async fn start_store(config: ServerConfig, options: StoreOptions) -> Self {
         let options = StoreOptions { background: Background::Off, ..options };
         let store = Store::open(options).await.unwrap();
         let engine = Arc::new(Engine::new(Arc::clone(&store), QueryOptions::default()).unwrap());

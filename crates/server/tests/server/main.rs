@@ -5,6 +5,7 @@
 mod bad_input;
 mod connect;
 mod datadog;
+mod debuginfo;
 mod full;
 mod harness;
 mod legacy_ingest;

@@ -20,8 +20,12 @@
 //! - Manifests are deleted from the first one on and never the newest: a process that finds the version it knows, and no
 //!   next one, has the newest; one that does not find the version it knows starts from a listing.
 //!
+//! Of debug information, which no manifest names, files and claims go that nothing beside them names ([`debuginfo`]).
+//!
 //! Left alone: WAL objects, which their writer deletes, and whatever else is not ours. A collector that is cut short, or
 //! runs beside another, leaves the rest to the next.
+
+mod debuginfo;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -34,6 +38,7 @@ use crate::bucket::{Bucket, ObjectEntry};
 use crate::commit::{self, UPLOAD_AGE_MAX};
 use crate::key::ObjectKey;
 use crate::{Clock, metric};
+use debuginfo::DebuginfoObjects;
 
 /// Objects deleted at one time.
 const DELETES_MAX: usize = 8;
@@ -106,6 +111,8 @@ pub struct CollectReport {
 struct Candidate {
     object: ObjectEntry,
     segment: Option<(SegmentId, Table)>,
+    /// When it was made, as its name says; 0 where it does not.
+    named_unix_millis: u64,
 }
 
 /// Deletes what no live snapshot can see.
@@ -148,11 +155,16 @@ pub(crate) async fn collect(
 /// The objects of ours that no kept manifest names.
 async fn candidates(bucket: &Bucket, kept: &Kept, report: &mut CollectReport) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
+    let mut debuginfo = DebuginfoObjects::default();
     let mut objects = std::pin::pin!(bucket.walk());
     while let Some(object) = objects.try_next().await? {
         let segment = match object.path.parse() {
             Ok(ObjectKey::Segment { id, table, .. }) => Some((id, table)),
             Ok(ObjectKey::Probe(_)) => None,
+            Ok(ObjectKey::Debuginfo { key, part }) => {
+                debuginfo.add(key, part, object);
+                continue;
+            }
             // a log deletes its own objects: only its writer knows which are published
             Ok(ObjectKey::Manifest(_) | ObjectKey::Wal { .. }) => continue,
             Err(_) => {
@@ -161,19 +173,23 @@ async fn candidates(bucket: &Bucket, kept: &Kept, report: &mut CollectReport) ->
             }
         };
         if !kept.names(segment) {
-            candidates.push(Candidate { object, segment });
+            let millis = segment.map_or(0, |(id, _)| id.unix_millis());
+            candidates.push(Candidate { segment, ..Candidate::of(object, millis) });
         }
     }
+    candidates.extend(debuginfo.unnamed(bucket).await?);
     Ok(candidates)
 }
 
 impl Candidate {
+    /// An object that is of no segment.
+    fn of(object: ObjectEntry, named_unix_millis: u64) -> Self {
+        Self { object, segment: None, named_unix_millis }
+    }
+
     fn made_unix_nano(&self) -> i64 {
-        let millis = |(id, _): (SegmentId, Table)| {
-            let bytes = id.as_bytes();
-            bytes[..6].iter().fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte)).saturating_mul(1_000_000)
-        };
-        self.segment.map_or(i64::MIN, millis).max(self.object.modified_unix_nano)
+        let named = i64::try_from(self.named_unix_millis).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        named.max(self.object.modified_unix_nano)
     }
 }
 

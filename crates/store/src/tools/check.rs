@@ -8,6 +8,7 @@ use flamestore_model::{Error, ErrorKind, Result};
 use flamestore_segment::{SegmentFacts, Table, inspect};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::debuginfo::check_debuginfo;
 use super::{Progress, Readers};
 use crate::flush::blocking;
 use crate::manifest::{SegmentEntry, TableEntry};
@@ -37,6 +38,8 @@ pub struct CheckReport {
     pub profile_rows: u64,
     /// Rows of `samples` in live segments.
     pub sample_rows: u64,
+    /// Files of debug information.
+    pub debuginfo_files: u64,
     /// What is wrong; empty for a sound store.
     pub problems: Vec<Problem>,
     /// Objects that nothing refers to: left by crashes, or just being uploaded; harmless.
@@ -61,7 +64,7 @@ impl Problem {
         Self { object: object.to_string(), what: what.to_string(), expected: None, found: None }
     }
 
-    fn differs(object: impl ToString, what: &str, expected: impl ToString, found: impl ToString) -> Self {
+    pub(super) fn differs(object: impl ToString, what: &str, expected: impl ToString, found: impl ToString) -> Self {
         let (expected, found) = (Some(expected.to_string()), Some(found.to_string()));
         Self { expected, found, ..Self::new(object, what) }
     }
@@ -97,7 +100,7 @@ pub async fn check(bucket: &Bucket) -> Result<CheckReport> {
     check_at(bucket, Depth::Deep, &|_, _| {}).await
 }
 
-/// Checks every object the newest manifest names. One segment is in memory at a time when it is read whole.
+/// Checks every object the newest manifest names, and debug information. One segment is in memory at a time when it is read whole.
 ///
 /// # Errors
 /// What the bucket says when it cannot be listed or reached; `Invalid` when a newer Flamestore wrote the newest manifest.
@@ -132,6 +135,9 @@ pub async fn check_at(bucket: &Bucket, depth: Depth, progress: Progress<'_>) -> 
         report.problems.extend(problems);
         progress(report.bytes, total);
     }
+    let (files, problems) = check_debuginfo(bucket, &mut unnamed, depth).await?;
+    report.debuginfo_files = files;
+    report.problems.extend(problems);
     report.garbage = unnamed.into_values().collect();
     report.garbage.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(report)

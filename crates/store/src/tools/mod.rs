@@ -5,6 +5,7 @@
 //! never ends the work on the others.
 
 mod check;
+mod debuginfo;
 mod export;
 mod repair;
 mod usage;

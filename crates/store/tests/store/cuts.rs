@@ -91,6 +91,7 @@ fn request_name(request: &ObjectRequest) -> String {
         Ok(ObjectKey::Manifest(_)) => "manifest".to_owned(),
         Ok(ObjectKey::Wal { .. }) => "log".to_owned(),
         Ok(ObjectKey::Probe(_)) => "probe".to_owned(),
+        Ok(ObjectKey::Debuginfo { part, .. }) => format!("debug information {part}"),
         Err(_) => format!("{}/", request.path),
     };
     format!("{} {what}", format!("{:?}", request.kind).to_lowercase())
