@@ -36,6 +36,8 @@ pub struct SegmentMeta {
     pub series: u64,
     /// Rows of `stacks`.
     pub stacks: u64,
+    /// Bytes that what tells observations apart takes when decoded, at most.
+    pub observed_bytes: u64,
 }
 
 /// How tables are cut into row groups, pages and batches.

@@ -135,6 +135,8 @@ pub struct SegmentEntry {
     pub series: u64,
     /// Distinct stacks.
     pub stacks: u64,
+    /// Bytes that times, traces and spans of its samples take when decoded.
+    pub observed_bytes: u64,
     /// When it was made, in nanoseconds since 1970.
     pub created_unix_nano: i64,
     /// The writer that made it.
@@ -249,6 +251,7 @@ impl SegmentEntry {
             profile_rows: 0,
             series: 0,
             stacks: 0,
+            observed_bytes: 0,
             created_unix_nano: 0,
             writer: String::new(),
             writer_epoch: 0,

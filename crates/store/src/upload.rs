@@ -87,6 +87,7 @@ fn entry(id: SegmentId, new: NewSegment<'_>, sealed: &SealedSegment, now: i64) -
         profile_rows: meta.profile_rows,
         series: meta.series,
         stacks: meta.stacks,
+        observed_bytes: meta.observed_bytes,
         created_unix_nano: now,
         writer: new.writer.to_owned(),
         writer_epoch: new.writer_epoch,

@@ -105,8 +105,8 @@ impl Dictionary {
     /// The locations of stack `id`, leaf first; without a stack table, stack 0 is empty.
     pub(super) fn stack(&self, id: u64) -> Option<&[u32]> {
         let at = usize::try_from(id).ok()?;
-        match (self.stack_offsets.get(at), self.stack_offsets.get(at + 1)) {
-            (Some(start), Some(end)) => Some(&self.stack_locations[*start as usize..*end as usize]),
+        match self.stack_offsets.get(at..) {
+            Some([start, end, ..]) => Some(&self.stack_locations[*start as usize..*end as usize]),
             _ => (id == 0).then_some(&[]),
         }
     }

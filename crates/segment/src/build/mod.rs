@@ -81,11 +81,12 @@ impl Planned {
     fn lay_out(self, options: &SegmentOptions, sink: &mut samples::Sink<'_>) -> Result<SegmentTables> {
         let Self { mut dictionaries, mut series } = self;
         let mut tables = SegmentTables::new(SegmentMeta::default());
+        let observed_bytes = series.iter().flat_map(|series| &series.input.profiles).map(observed_bytes).sum();
         let (laid, sample_rows) = samples::build(&dictionaries, &mut series, options, &mut tables, sink)?;
         tables.set(Table::Series, series::build(&series, &laid)?);
         tables.set(Table::Postings, postings::build(&series)?);
         dictionary::build(&mut dictionaries, options, &mut tables)?;
-        tables.meta = SegmentMeta { sample_rows, ..meta(&tables, &dictionaries, &series, &laid) };
+        tables.meta = SegmentMeta { sample_rows, observed_bytes, ..meta(&tables, &dictionaries, &series, &laid) };
         Ok(tables)
     }
 }
@@ -229,7 +230,12 @@ fn meta(
         profile_rows: rows(Table::Profiles),
         series: rows(Table::Series),
         stacks: rows(Table::Stacks),
+        observed_bytes: 0,
     }
+}
+
+fn observed_bytes(profile: &crate::ProfileInput) -> u64 {
+    profile.observed.memory_bytes() as u64
 }
 
 fn id32(id: usize) -> Result<u32> {

@@ -112,7 +112,17 @@ async fn meta(reader: &SegmentReader, tables: &[(Table, Bytes)]) -> Result<Segme
         profile_rows: rows(Table::Profiles).await?,
         series: rows(Table::Series).await?,
         stacks: rows(Table::Stacks).await?,
+        observed_bytes: observed_bytes(reader).await?,
     })
+}
+
+/// As much as if every row had all that some rows have.
+async fn observed_bytes(reader: &SegmentReader) -> Result<u64> {
+    if !reader.has(Table::Samples) {
+        return Ok(0);
+    }
+    let (row_bytes, _) = reader.observed_bytes().await?;
+    Ok(row_bytes.saturating_mul(reader.rows(Table::Samples).await?))
 }
 
 async fn profile_ids(reader: &SegmentReader) -> Result<Vec<(ProfileId, u32)>> {

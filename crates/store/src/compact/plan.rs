@@ -249,5 +249,5 @@ fn weight(entry: &SegmentEntry) -> u64 {
     const SAMPLE: u64 = 13;
     const PROFILE: u64 = 320;
     const STACK: u64 = 100;
-    entry.sample_rows * SAMPLE + entry.profile_rows * PROFILE + entry.stacks * STACK
+    entry.sample_rows * SAMPLE + entry.profile_rows * PROFILE + entry.stacks * STACK + entry.observed_bytes
 }

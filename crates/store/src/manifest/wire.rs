@@ -91,6 +91,8 @@ struct Segment {
     format_version: u32,
     #[prost(message, repeated, tag = "19")]
     covers: Vec<Cover>,
+    #[prost(uint64, tag = "20")]
+    observed_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -168,6 +170,7 @@ fn encode_segment(entry: &SegmentEntry) -> Segment {
         writer_epoch: entry.writer_epoch,
         format_version: entry.format_version,
         covers: entry.covers.iter().map(encode_cover).collect(),
+        observed_bytes: entry.observed_bytes,
     }
 }
 
@@ -236,6 +239,7 @@ fn decode_segment(segment: Segment) -> Result<SegmentEntry> {
         writer_epoch: segment.writer_epoch,
         format_version: segment.format_version,
         covers: segment.covers.into_iter().map(decode_cover).collect::<Result<_>>()?,
+        observed_bytes: segment.observed_bytes,
     })
 }
 

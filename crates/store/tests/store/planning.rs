@@ -33,6 +33,7 @@ fn entry(number: u128, tenant: &str, level: u32, times: (i64, i64), rows: u64) -
         profile_rows: rows / 100,
         series: 1,
         stacks: rows.min(5000),
+        observed_bytes: 0,
         created_unix_nano: 0,
         writer: "w".to_owned(),
         writer_epoch: 1,
@@ -172,6 +173,22 @@ fn a_row_is_written_about_three_times_under_steady_load() {
     assert!(amplification < 3.2, "{amplification}");
     assert!(fresh_most <= 20, "{fresh_most}");
     assert!(state.segments.len() < 60, "{}", state.segments.len());
+}
+
+/// What does not fit into one segment would become as many, and be planned again.
+#[test]
+fn segments_count_with_what_tells_their_observations_apart() {
+    let policy = CompactionPolicy::default();
+    let plans = |observed_bytes: u64| {
+        let of = |number| {
+            let entry = entry(number, "a", 2, (DAY_START, DAY_START + HOUR), 1_000_000);
+            Arc::new(SegmentEntry { observed_bytes, ..SegmentEntry::clone(&entry) })
+        };
+        plan_all(&manifest(vec![of(0), of(3)]), &Busy::default(), &policy).len()
+    };
+    assert_eq!(plans(0), 1);
+    assert_eq!(plans(40 * 1_000_000), 1);
+    assert_eq!(plans(policy.segment_bytes_target / 2), 0);
 }
 
 #[test]

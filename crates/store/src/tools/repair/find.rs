@@ -121,6 +121,7 @@ fn entry(candidate: &Candidate, facts: &SegmentFacts) -> SegmentEntry {
         profile_rows: meta.profile_rows,
         series: meta.series,
         stacks: meta.stacks,
+        observed_bytes: meta.observed_bytes,
         created_unix_nano: candidate.made_unix_nano(),
         writer: super::WRITER.to_owned(),
         writer_epoch: 0,
