@@ -5,7 +5,7 @@ profile() {
   javac -d . "$agents/java/Work.java"
   start java -XX:StartFlightRecording=filename=recording.jfr,settings=profile -cp . Work 8
   wait $!
-  post recording.jfr "/ingest?format=jfr&name=$agent%7Bregion=eu%7D" application/octet-stream
+  "$FLAMESTORE" push recording.jfr --service-name "$agent" --label region=eu
   expect "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"$agent\",region=\"eu\"}" 'Work\.flameWorkHot' 'Work\.flameWorkCold'
   expect "memory:alloc_sample_bytes:bytes:space:bytes{service_name=\"$agent\",region=\"eu\"}" 'Work\.flameWorkAllocate'
 }

@@ -137,7 +137,7 @@ impl Client {
 
     /// The service that takes profiles.
     pub(crate) fn ingest(&self) -> IngestServiceClient<Channel> {
-        IngestServiceClient::new(self.channel.clone())
+        IngestServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// `message` with tenant and deadline.

@@ -1,11 +1,14 @@
-//! `push`: sends profile files, in batches that stay under the server's message limit.
+//! `push`: sends profile files of every format, in batches that stay under the server's message limit.
+
+mod format;
 
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use bytes::Bytes;
+use clap::Args;
 use flamestore_model::{Labels, ProfileId, names};
-use flamestore_proto::v1::{Label, ProfileFormat, PushRequest, RawProfile};
+use flamestore_proto::v1::{Label, PushRequest, PushResponse, RawProfile};
 use indicatif::{ProgressBar, ProgressStyle};
 use tonic::Code;
 
@@ -13,6 +16,7 @@ use crate::client::{Client, Remote};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, note};
 use crate::time::{Time, now};
+use format::{FileFormat, split_name};
 
 /// The most bytes of files in one batch; a larger file goes alone.
 const BATCH_BYTES: usize = 2 << 20;
@@ -21,35 +25,28 @@ const BATCH_FILES: usize = 64;
 /// From how many files on a progress bar is worth its line.
 const BAR_FILES: usize = 4;
 
-/// How a file is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FileFormat {
-    /// pprof: plain, gzip or zstd, told by content.
-    Pprof,
-    /// Lines of `frame;frame;frame value`, root first.
-    Folded,
-}
-
-/// Sends profiles to a server. Prints the id and the file of each that was taken; a profile that was rejected is told with the
-/// reason, and makes the exit code 1.
+/// Sends profiles to a server, in any format that it reads, plain or compressed with gzip or zstd. Prints the id and the file of
+/// each that was taken; a file that was rejected is told with the reason, and makes the exit code 1.
 #[derive(Args, Debug)]
 pub(crate) struct Push {
     /// The files; `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// A label of the profiles; may be given many times.
+    /// A label of the profiles, in place of one that they have; may be given many times.
     #[arg(long = "label", short, env = "FLAMESTORE_LABELS", value_delimiter = None, value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// The label `service_name`; the file's name without its extensions when neither this nor --label names it.
+    /// The label `service_name`; when neither this nor --label names it, what the profiles say (OTLP, Parca), else the file's
+    /// name without its extensions.
     #[arg(long, env = "FLAMESTORE_SERVICE_NAME", value_name = "NAME")]
     service_name: Option<String>,
-    /// When the profiles were taken; what the files say when absent (folded files say nothing: now).
+    /// When the profiles were taken; what the files say when absent (stacks of names and speedscope say nothing: now).
     #[arg(long, short, env = "FLAMESTORE_TIME", value_name = "TIME", allow_hyphen_values = true)]
     time: Option<Time>,
-    /// How the files are encoded; by default told by their names: .folded, .collapsed and .txt are folded.
+    /// How the files are encoded; by default told by their content, and by their names where that does not tell: .lines, .tree and
+    /// .trie.
     #[arg(long, env = "FLAMESTORE_PUSH_FORMAT", value_enum)]
     format: Option<FileFormat>,
-    /// The id of the profile, for pushing the same one again without counting it twice; for one file only.
+    /// The id of the profile, for pushing the same one again without counting it twice; for one file only, the first profile of it.
     #[arg(long, env = "FLAMESTORE_PROFILE_ID", value_name = "ID")]
     profile_id: Option<ProfileId>,
     #[command(flatten)]
@@ -59,7 +56,7 @@ pub(crate) struct Push {
 /// Files on their way, and where they came from.
 #[derive(Default)]
 struct Batch {
-    files: Vec<PathBuf>,
+    files: Vec<(PathBuf, FileFormat)>,
     profiles: Vec<RawProfile>,
     bytes: usize,
 }
@@ -82,17 +79,18 @@ impl Push {
         let mut sender = Sender { client: self.remote.connect().await?, bar, rejected: 0 };
         let mut batch = Batch::default();
         for file in &self.files {
-            let profile = match self.read(file, &labels) {
-                Ok(profile) => profile,
+            let (format, profile) = match self.read(file, &labels) {
+                Ok(read) => read,
                 Err(failure) => {
-                    sender.reject(file, &failure.to_string());
+                    sender.reject(&file.display().to_string(), &failure.to_string());
+                    sender.bar.inc(1);
                     continue;
                 }
             };
             if batch.is_full(profile.profile.len()) {
                 sender.send(std::mem::take(&mut batch)).await?;
             }
-            batch.add(file.clone(), profile);
+            batch.add((file.clone(), format), profile);
         }
         sender.send(batch).await?;
         sender.finish(self.files.len())
@@ -106,27 +104,28 @@ impl Push {
         Labels::from_pairs(pairs).map_err(|e| Failure::new(format!("--label: {e}")))
     }
 
-    fn read(&self, file: &Path, labels: &Labels) -> Outcome<RawProfile> {
-        let bytes = read_file(file)?;
-        let labels = match labels.get(names::SERVICE_NAME) {
-            Some(_) => labels.clone(),
-            None => labels.clone().with(names::SERVICE_NAME, service_name(file)?),
+    fn read(&self, file: &Path, labels: &Labels) -> Outcome<(FileFormat, RawProfile)> {
+        let bytes = Bytes::from(read_file(file)?);
+        let format = match self.format {
+            Some(format) => format,
+            None => FileFormat::of(file, bytes.clone())?,
         };
-        let format = self.format.unwrap_or_else(|| FileFormat::of(file));
-        let default_time = (format == FileFormat::Folded).then_some(Time::Now(0));
-        Ok(RawProfile {
+        let labels = match labels.get(names::SERVICE_NAME) {
+            None if !format.names_service() => labels.clone().with(names::SERVICE_NAME, service_name(file)?),
+            _ => labels.clone(),
+        };
+        let default_time = (!format.states_time()).then_some(Time::Now(0));
+        let profile = RawProfile {
             labels: labels
                 .iter()
                 .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() })
                 .collect(),
-            profile: bytes.into(),
-            format: match format {
-                FileFormat::Pprof => ProfileFormat::Pprof.into(),
-                FileFormat::Folded => ProfileFormat::Folded.into(),
-            },
+            profile: bytes,
+            format: format.of_server().into(),
             time_unix_nano: self.time.or(default_time).map(|time| time.resolve(now())),
             profile_id: self.profile_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
-        })
+        };
+        Ok((format, profile))
     }
 }
 
@@ -135,7 +134,7 @@ impl Batch {
         !self.files.is_empty() && (self.bytes + more > BATCH_BYTES || self.files.len() >= BATCH_FILES)
     }
 
-    fn add(&mut self, file: PathBuf, profile: RawProfile) {
+    fn add(&mut self, file: (PathBuf, FileFormat), profile: RawProfile) {
         self.bytes += profile.profile.len();
         self.files.push(file);
         self.profiles.push(profile);
@@ -152,31 +151,38 @@ impl Sender {
             Ok(answer) => answer.into_inner(),
             // One file over the message limit says nothing about the others.
             Err(status) if batch.files.len() == 1 && is_about_the_profile(status.code()) => {
-                self.reject(&batch.files[0], status.message());
+                self.reject(&named(&batch.files[0]), status.message());
+                self.bar.inc(1);
                 return Ok(());
             }
             Err(status) => return Err(self.client.failure(&status)),
         };
-        let mut ids = answer.profile_ids.into_iter();
         for (at, file) in (0..).zip(&batch.files) {
-            match answer.rejected.iter().find(|rejected| rejected.index == at) {
-                Some(rejected) => self.reject(file, &rejected.message),
-                None => self.accept(file, &ids.next().unwrap_or_default())?,
-            }
+            self.tell(file, at, &answer)?;
+            self.bar.inc(1);
         }
         Ok(())
     }
 
-    fn accept(&self, file: &Path, id: &str) -> Outcome {
-        self.bar.inc(1);
-        self.bar.suspend(|| output::print(&format!("{id}  {}\n", file.display())))
+    /// Tells what became of the file at `at` of a request: the ids of its profiles, and why some or all are missing.
+    fn tell(&mut self, file: &(PathBuf, FileFormat), at: u64, answer: &PushResponse) -> Outcome {
+        let ids = answer.profile_ids.iter().zip(&answer.profile_indexes).filter(|(_, index)| **index == at);
+        let taken: String = ids.map(|(id, _)| format!("{id}  {}\n", file.0.display())).collect();
+        self.bar.suspend(|| output::print(&taken))?;
+        match answer.rejected.iter().find(|rejected| rejected.index == at) {
+            Some(rejected) => self.reject(&named(file), &rejected.message),
+            None if taken.is_empty() => {
+                self.bar.suspend(|| note(&format!("{}: there is no profile in it", named(file))))
+            }
+            None => {}
+        }
+        Ok(())
     }
 
-    fn reject(&mut self, file: &Path, message: &str) {
+    fn reject(&mut self, file: &str, message: &str) {
         self.rejected += 1;
-        self.bar.inc(1);
         let message = message.strip_prefix("error: ").unwrap_or(message);
-        self.bar.suspend(|| note(&format!("rejected: {}: {message}", file.display())));
+        self.bar.suspend(|| note(&format!("rejected: {file}: {message}")));
     }
 
     fn finish(self, files: usize) -> Outcome {
@@ -184,18 +190,14 @@ impl Sender {
         if self.rejected == 0 {
             return Ok(());
         }
-        note(&format!("{} of {files} profiles were rejected", self.rejected));
+        note(&format!("{} of {files} files were rejected", self.rejected));
         Err(Failure::told())
     }
 }
 
-impl FileFormat {
-    fn of(file: &Path) -> Self {
-        match file.extension().and_then(|extension| extension.to_str()) {
-            Some("folded" | "collapsed" | "txt") => Self::Folded,
-            _ => Self::Pprof,
-        }
-    }
+/// A file, and what it was read as.
+fn named((file, format): &(PathBuf, FileFormat)) -> String {
+    format!("{}: as {}", file.display(), format.as_str())
 }
 
 fn is_about_the_profile(code: Code) -> bool {
@@ -222,18 +224,10 @@ fn read_file(file: &Path) -> Outcome<Vec<u8>> {
 
 /// The file's name without the extensions that profiles have.
 fn service_name(file: &Path) -> Outcome<&str> {
-    const EXTENSIONS: [&str; 10] =
-        [".gz", ".zst", ".zstd", ".pb", ".pprof", ".prof", ".proto", ".folded", ".collapsed", ".txt"];
-    let mut name = match file.file_name().and_then(|name| name.to_str()) {
-        None | Some("-") => return Err(Failure::new("has no name to call the service by; add --service-name NAME")),
-        Some(name) => name,
-    };
-    while let Some(shorter) =
-        EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).filter(|n| !n.is_empty())
-    {
-        name = shorter;
+    match file.file_name().and_then(|name| name.to_str()) {
+        None | Some("-") => Err(Failure::new("has no name to call the service by; add --service-name NAME")),
+        Some(name) => Ok(split_name(name).0),
     }
-    Ok(name)
 }
 
 fn progress_bar(files: usize) -> ProgressBar {
@@ -257,6 +251,8 @@ mod tests {
             ("heap", "heap"),
             (".pb", ".pb"),
             ("a.folded", "a"),
+            ("shop.speedscope.json", "shop"),
+            ("app.jfr.gz", "app"),
         ] {
             assert_eq!(service_name(Path::new(file)).unwrap(), expected);
         }
@@ -267,11 +263,5 @@ mod tests {
     fn a_label_has_a_name_and_may_hold_equals_signs() {
         assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(label("a").is_err() && label("=b").is_err());
-    }
-
-    #[test]
-    fn the_format_is_told_by_the_name() {
-        assert_eq!(FileFormat::of(Path::new("a.folded")), FileFormat::Folded);
-        assert_eq!(FileFormat::of(Path::new("a.pb.gz")), FileFormat::Pprof);
     }
 }

@@ -189,7 +189,7 @@ fn a_profile_that_is_rejected_is_told_and_the_others_are_stored() {
     let done = house.server.run(&["push", &bad, "no-such-file", good.to_str().unwrap(), "--time", &time]);
     assert_eq!(done.code, Some(1));
     assert!(done.err.contains("rejected: ") && done.err.contains("bad.pb.gz: "), "{}", done.err);
-    assert!(done.err.contains("2 of 3 profiles were rejected"), "{}", done.err);
+    assert!(done.err.contains("2 of 3 files were rejected"), "{}", done.err);
     assert!(done.out.contains("good.pb.gz"), "{}", done.out);
     assert_eq!(house.query(&["merge", "--query", &format!("{CPU}{{service_name=\"good\"}}")]), "main 1\n");
     let done = house.server.run(&["push", &bad, "--time", &time]);

@@ -1,6 +1,7 @@
 //! Profile wire formats to and from profile batches, with limits; no I/O.
 //!
 //! ```text
+//! bytes ─ recognise ─▶ the format, where they tell it
 //! bytes ─ decompress ─▶ raw bytes ─ decode_pprof / decode_folded ─▶ ProfileBatch
 //!                                 ├ decode_lines / decode_tree / decode_trie / decode_speedscope ─▶ ProfileBatch, or several
 //!                                 ├ decode_jfr ─▶ JfrProfile* ─▶ ProfileBatch
@@ -24,6 +25,7 @@ mod limits;
 mod otlp;
 mod parca;
 mod pprof;
+mod recognise;
 mod speedscope;
 mod stacks;
 mod tree;
@@ -36,10 +38,12 @@ pub use folded::{decode_folded, decode_lines, encode_folded, frame_name};
 pub use jfr::{JfrOptions, JfrProfile, decode_jfr};
 pub use limits::Limits;
 pub use otlp::{
-    OtlpLayout, OtlpProfile, OtlpProfiles, OtlpRequest, SPAN_ID, TIMESTAMP, TRACE_ID, decode_otlp, decode_otlp_json,
+    OtlpLayout, OtlpProfile, OtlpProfiles, OtlpRequest, SPAN_ID, TIMESTAMP, TRACE_ID, decode_otlp, decode_otlp_file,
+    decode_otlp_json,
 };
 pub use parca::{ParcaProfile, ParcaProfiles, ParcaRecords, ParcaRequest};
 pub use pprof::{DecodeScratch, decode_pprof, decode_pprof_with, encode_pprof};
+pub use recognise::{Recognised, recognise};
 pub use speedscope::{SpeedscopeProfile, decode_speedscope};
 pub use stacks::{FoldedOptions, SampledEvery};
 pub use tree::{decode_tree, decode_trie};

@@ -1,7 +1,7 @@
 //! The ingest service: profiles are decoded and stored one after another, and what cannot be stored is named.
 //!
-//! A request holds at most one decoded profile at a time, whatever its length. Small profiles are decoded where they are;
-//! larger ones on the compute threads.
+//! A request holds at most one decoded profile at a time, whatever its length, or what [`several`] holds of a file of several. Small
+//! profiles are decoded where they are; larger ones on the compute threads.
 
 use flamestore_model::{Error, ProfileId, Result, Tenant};
 use flamestore_proto::v1;
@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::intake::{Intake, count_outcome};
+use crate::several::{self, Form, Taken};
 use crate::status::{code_of, status_of, tenant_of};
 use crate::translate;
 
@@ -23,37 +24,34 @@ pub(crate) struct Ingest(pub(crate) Intake);
 struct Outcome {
     profiles: usize,
     profile_ids: Vec<String>,
+    profile_indexes: Vec<u64>,
     rejected: Vec<v1::RejectedProfile>,
     first_error: Option<Error>,
 }
 
 impl Outcome {
-    fn add(&mut self, stored: Result<ProfileId>) {
-        count_outcome(&stored);
-        match stored {
-            Ok(id) => self.profile_ids.push(id.to_string()),
-            Err(error) => {
-                let index = u64::try_from(self.profiles).unwrap_or(u64::MAX);
-                self.rejected.push(v1::RejectedProfile {
-                    index,
-                    code: code_of(error.kind()) as i32,
-                    message: error.to_string(),
-                });
-                self.first_error.get_or_insert(error);
-            }
+    fn add(&mut self, taken: Taken) {
+        let index = u64::try_from(self.profiles).unwrap_or(u64::MAX);
+        self.profile_indexes.extend(taken.ids.iter().map(|_| index));
+        self.profile_ids.extend(taken.ids.iter().map(ProfileId::to_string));
+        if let Some(error) = taken.error {
+            let (code, message) = (code_of(error.kind()) as i32, error.to_string());
+            self.rejected.push(v1::RejectedProfile { index, code, message });
+            self.first_error.get_or_insert(error);
         }
         self.profiles += 1;
     }
 
-    /// The answer: the error itself when there was but one profile and it was rejected.
+    /// The answer: the error itself when there was but one profile or file, and nothing of it was stored.
     fn finish(self) -> Result<v1::PushResponse> {
         match (self.profiles, self.first_error) {
             (0, _) => Err(Error::invalid("the request has no profiles")),
-            (1, Some(error)) => Err(error),
+            (1, Some(error)) if self.profile_ids.is_empty() => Err(error),
             _ => Ok(v1::PushResponse {
                 accepted: u64::try_from(self.profile_ids.len()).unwrap_or(u64::MAX),
                 rejected: self.rejected,
                 profile_ids: self.profile_ids,
+                profile_indexes: self.profile_indexes,
             }),
         }
     }
@@ -68,12 +66,27 @@ impl Ingest {
         Ok(())
     }
 
-    async fn push_one(&self, tenant: &Tenant, raw: v1::RawProfile) -> Result<ProfileId> {
+    async fn push_one(&self, tenant: &Tenant, raw: v1::RawProfile) -> Taken {
+        let taken = match translate::enumeration("profile format", raw.format).map(received) {
+            Ok(Received::Several(form)) => several::push(&self.0, tenant, form, raw).await,
+            Ok(Received::One(format)) => {
+                let stored = self.push_received(tenant, format, raw).await;
+                count_outcome(&stored);
+                stored.map(Taken::from)
+            }
+            Err(error) => {
+                let rejected = Err(error);
+                count_outcome(&rejected);
+                rejected
+            }
+        };
+        taken.unwrap_or_else(Taken::from)
+    }
+
+    async fn push_received(&self, tenant: &Tenant, format: ProfileFormat, raw: v1::RawProfile) -> Result<ProfileId> {
         self.0.take_bytes(tenant, raw.profile.len())?;
-        let labels = self.0.labels(raw.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())))?;
+        let labels = self.0.labels(given_labels(&raw))?;
         let id = translate::profile_id(&raw.profile_id)?;
-        let format = translate::enumeration("profile format", raw.format)?;
-        let format = received_format(format);
         let received = (format.clone(), raw.profile.clone());
         let batch = self.0.decode(format, raw.profile).await?;
         let (tenant, time_unix_nano) = (tenant.clone(), raw.time_unix_nano);
@@ -101,14 +114,36 @@ impl Ingest {
     }
 }
 
+/// The labels that a client gives a profile.
+pub(crate) fn given_labels(raw: &v1::RawProfile) -> impl Iterator<Item = (&str, &str)> {
+    raw.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()))
+}
+
+/// What the bytes of a format hold.
+enum Received {
+    /// A profile that the log keeps as it was received.
+    One(ProfileFormat),
+    /// A file of several, or of one that the log keeps as what it was decoded to.
+    Several(Form),
+}
+
 /// Folded text counts samples of whatever it was made of; the profile type is `process_cpu:samples:count::`.
-fn received_format(format: v1::ProfileFormat) -> ProfileFormat {
-    match format {
-        v1::ProfileFormat::Unspecified | v1::ProfileFormat::Pprof => ProfileFormat::Pprof,
+fn received(format: v1::ProfileFormat) -> Received {
+    let form = match format {
+        v1::ProfileFormat::Unspecified | v1::ProfileFormat::Pprof => return Received::One(ProfileFormat::Pprof),
         v1::ProfileFormat::Folded => {
-            ProfileFormat::Folded { sample_type: "samples".to_owned(), sample_unit: "count".to_owned() }
+            let (sample_type, sample_unit) = ("samples".to_owned(), "count".to_owned());
+            return Received::One(ProfileFormat::Folded { sample_type, sample_unit });
         }
-    }
+        v1::ProfileFormat::Lines => Form::Lines,
+        v1::ProfileFormat::Tree => Form::Tree,
+        v1::ProfileFormat::Trie => Form::Trie,
+        v1::ProfileFormat::Speedscope => Form::Speedscope,
+        v1::ProfileFormat::Jfr => Form::Jfr,
+        v1::ProfileFormat::Otlp => Form::Otlp,
+        v1::ProfileFormat::Parca => Form::Parca,
+    };
+    Received::Several(form)
 }
 
 #[tonic::async_trait]
@@ -131,8 +166,28 @@ mod tests {
 
     fn outcome(profiles: Vec<Result<ProfileId>>) -> Result<v1::PushResponse> {
         let mut outcome = Outcome::default();
-        profiles.into_iter().for_each(|profile| outcome.add(profile));
+        profiles.into_iter().for_each(|profile| outcome.add(profile.map_or_else(Taken::from, Taken::from)));
         outcome.finish()
+    }
+
+    #[test]
+    fn a_file_that_is_stored_in_part_has_its_ids_and_its_error() {
+        let ids = [1, 2, 3].map(|byte| ProfileId::from_bytes([byte; 16]));
+        let in_part = || Taken { ids: ids[..2].to_vec(), error: Some(Error::invalid("wrong")) };
+        let mut outcome = Outcome::default();
+        outcome.add(in_part());
+        let answer = outcome.finish().unwrap();
+        assert_eq!((answer.accepted, answer.profile_indexes, answer.rejected[0].index), (2, vec![0, 0], 0));
+        let mut outcome = Outcome::default();
+        outcome.add(Taken::default());
+        outcome.add(in_part());
+        outcome.add(Taken::from(ids[2]));
+        let answer = outcome.finish().unwrap();
+        assert_eq!(
+            (answer.profile_ids, answer.profile_indexes),
+            (ids.map(|id| id.to_string()).to_vec(), vec![1, 1, 2])
+        );
+        assert_eq!((answer.rejected.len(), answer.rejected[0].index), (1, 1));
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod refusal;
 mod router;
 mod sampled;
 mod server;
+mod several;
 mod status;
 mod telemetry;
 mod tenants;

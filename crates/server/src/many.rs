@@ -21,6 +21,17 @@ pub(crate) async fn store_all<P, F>(
 where
     F: Future<Output = Result<ProfileId>>,
 {
+    store_each(receiver, store).await.1
+}
+
+/// The same; also the ids of those that were stored, in order.
+pub(crate) async fn store_each<P, F>(
+    receiver: mpsc::Receiver<Result<P>>,
+    store: impl Fn(u64, Result<P>) -> F,
+) -> (Vec<ProfileId>, Rejections)
+where
+    F: Future<Output = Result<ProfileId>>,
+{
     let profiles = futures::stream::unfold((receiver, 0), async |(mut receiver, at)| {
         let profile = receiver.recv().await?;
         Some(((at, profile), (receiver, at + 1)))
@@ -30,9 +41,10 @@ where
         async move { (at, stored.await) }
     });
     let mut stored = std::pin::pin!(stored.buffered(STORED_AT_ONCE_MAX));
-    let mut rejections = Rejections::default();
+    let (mut ids, mut rejections) = (Vec::new(), Rejections::default());
     while let Some((at, stored)) = stored.next().await {
+        ids.extend(stored.as_ref().ok());
         rejections.add(|| format!("profile {at}"), stored);
     }
-    rejections
+    (ids, rejections)
 }

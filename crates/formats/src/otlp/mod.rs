@@ -31,7 +31,7 @@ mod sample;
 
 pub use layout::OtlpLayout;
 pub use profiles::{OtlpProfile, OtlpProfiles};
-pub use request::{OtlpRequest, decode_otlp, decode_otlp_json};
+pub use request::{OtlpRequest, decode_otlp, decode_otlp_file, decode_otlp_json};
 
 /// The label of a row that holds when it was observed: nanoseconds since 1970.
 pub const TIMESTAMP: &str = "timestamp_ns";

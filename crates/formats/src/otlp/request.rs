@@ -47,6 +47,18 @@ pub fn decode_otlp_json(bytes: Bytes, limits: &Limits) -> Result<OtlpRequest> {
     read(Bytes::from(bytes), Some(OtlpLayout::V1_10), limits)
 }
 
+/// Reads the request in a file, which may be of either form: as [`decode_otlp`] or as [`decode_otlp_json`], as its first bytes say.
+///
+/// # Errors
+/// As these.
+pub fn decode_otlp_file(bytes: Bytes, limits: &Limits) -> Result<OtlpRequest> {
+    let bytes = crate::decompress(bytes, limits)?;
+    match crate::recognise::is_json(&bytes) {
+        true => decode_otlp_json(bytes, limits),
+        false => decode_otlp(bytes, limits),
+    }
+}
+
 fn read(bytes: Bytes, layout: Option<OtlpLayout>, limits: &Limits) -> Result<OtlpRequest> {
     let mut reader = Reader::new(&bytes);
     let (mut dictionary, mut profiles) = (Vec::new(), Vec::new());

@@ -15,10 +15,15 @@ const TEXT: [&str; 8] = [
     "--- ",
 ];
 
+/// Whether `bytes` start as one of the text formats.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    TEXT.iter().any(|start| bytes.starts_with(start.as_bytes()))
+}
+
 /// `error`, or a clearer one when `bytes` are a format that pprof read before it was protobuf.
 #[cold]
 pub(super) fn explain(bytes: &[u8], error: Error) -> Error {
-    match TEXT.iter().any(|start| bytes.starts_with(start.as_bytes())) {
+    match is_text(bytes) {
         true => Error::invalid("a legacy text profile, not protobuf; convert it with `go tool pprof -proto`"),
         false => error,
     }

@@ -23,6 +23,11 @@ struct Sample {
     addresses: Vec<u64>,
 }
 
+/// Whether `bytes` start like a binary CPU profile.
+pub(super) fn is_binary(bytes: &[u8]) -> bool {
+    Words::detect(bytes).is_some()
+}
+
 /// The profile, if `bytes` start like a binary CPU profile.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Option<Result<ProfileBatch>> {
     let words = Words::detect(bytes)?;

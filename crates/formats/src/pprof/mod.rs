@@ -25,3 +25,8 @@ mod symbols;
 
 pub use decode::{DecodeScratch, decode_pprof, decode_pprof_with};
 pub use encode::encode_pprof;
+
+/// Whether `bytes` start as what gperftools and old runtimes wrote before pprof was protobuf.
+pub(crate) fn is_legacy(bytes: &[u8]) -> bool {
+    legacy::is_text(bytes) || legacy_cpu::is_binary(bytes)
+}

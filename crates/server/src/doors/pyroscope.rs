@@ -31,6 +31,7 @@ use crate::doors::profile_kind::{FoldedKind, SampleTypes, family, folded_kind, s
 use crate::doors::{apptime, multipart, unprocessable, unreadable};
 use crate::intake::{Intake, count_outcome};
 use crate::refusal::Refusal;
+use crate::several::PROFILE_NAME_LABEL;
 use crate::status::tenant_in;
 
 const SAMPLE_RATE_DEFAULT: u32 = 100;
@@ -41,7 +42,6 @@ const TIME_MIN: i64 = 365 * 86_400 * NANOS_PER_SECOND;
 const NOTHING_BYTES_MAX: usize = 64;
 const SPY_LABEL: &str = "pyroscope_spy";
 const APP_LABEL: &str = "app_name";
-const PROFILE_NAME_LABEL: &str = "profile_name";
 
 /// What the query string and the content type say of a profile.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ mod http;
 
 use bytes::Bytes;
 use flamestore_formats::{Limits, OtlpProfile, decode_otlp, decode_otlp_json};
-use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, names};
+use flamestore_model::{Error, Labels, ProfileBatch, ProfileId, Result, Tenant, names};
 use flamestore_store::{PushProfile, retry_id};
 use prost::Message;
 use tokio::sync::mpsc;
@@ -103,18 +103,35 @@ async fn store(
     at: u64,
     profile: Result<OtlpProfile>,
 ) -> Result<ProfileId> {
-    let OtlpProfile { labels, mut batch, id } = profile?;
-    let family = sampled::add_period(&mut batch)?;
-    let given = labels.iter().filter(|(name, _)| !names::DERIVED.contains(name));
-    let labels = intake.labels(given.chain(family.map(|family| (names::NAME, family))))?;
-    let ty = batch.header.sample_types.first().map(|ty| batch.symbols.strings.get(ty.ty)).unwrap_or_default();
-    let place = at.to_le_bytes();
-    let content: [&[u8]; 2] = match &id {
-        // senders may give the profiles of one window the same id, whatever their types
-        Some(id) => [id.as_bytes(), ty],
-        None => [request_id.as_bytes(), &place],
+    let OtlpProfile { labels, batch, id } = prepared(profile?)?;
+    let labels = intake.labels(labels.iter())?;
+    let time = batch.header.time_unix_nano;
+    let id = match id {
+        Some(id) => id_of_its_own(tenant, &labels, time, &batch, &id),
+        None => retry_id(tenant, &labels, time, &[request_id.as_bytes(), &at.to_le_bytes()]),
     };
-    let id = retry_id(tenant, &labels, batch.header.time_unix_nano, &content);
     let tenant = tenant.clone();
     intake.store(PushProfile { tenant, labels, batch, received: None, id: Some(id), time_unix_nano: None }).await
+}
+
+/// `profile` with what its counts stand for, and of the labels that a profile type makes, none but its family.
+///
+/// # Errors
+/// As [`sampled::add_period`].
+pub(crate) fn prepared(mut profile: OtlpProfile) -> Result<OtlpProfile> {
+    let family = sampled::add_period(&mut profile.batch)?;
+    let labels = names::DERIVED.iter().fold(profile.labels, |labels, name| labels.with(name, ""));
+    Ok(OtlpProfile { labels: labels.with(names::NAME, family.unwrap_or_default()), ..profile })
+}
+
+/// The id to store a profile under that has an id: senders may give the profiles of one window the same, whatever their types.
+pub(crate) fn id_of_its_own(
+    tenant: &Tenant,
+    labels: &Labels,
+    time_unix_nano: i64,
+    batch: &ProfileBatch,
+    id: &ProfileId,
+) -> ProfileId {
+    let ty = batch.header.sample_types.first().map(|ty| batch.symbols.strings.get(ty.ty)).unwrap_or_default();
+    retry_id(tenant, labels, time_unix_nano, &[id.as_bytes(), ty])
 }

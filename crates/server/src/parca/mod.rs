@@ -46,7 +46,7 @@ pub(crate) struct ProfileStore {
 }
 
 /// The labels of a profile, under the limits, with the name of its service.
-fn labels<'a>(intake: &Intake, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Labels> {
+pub(crate) fn labels<'a>(intake: &Intake, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Labels> {
     let labels = intake.labels(pairs)?;
     if labels.get(names::SERVICE_NAME).is_some() {
         return Ok(labels);
