@@ -22,6 +22,8 @@ const HEADER_BYTES: usize = 68;
 const MAGIC: [u8; 4] = *b"FLR\0";
 /// Bytes or units of a text that is compared with something.
 const SHORT_TEXT_MAX: usize = 256;
+/// The most constants that room is made for at once, before they are seen.
+const CONSTANTS_RESERVED_MAX: usize = 1 << 14;
 const METADATA: i64 = 0;
 const CONSTANTS: i64 = 1;
 
@@ -145,6 +147,7 @@ impl<'a> Chunk<'a> {
                 return Err(cursor.wrong("constants are of an unknown class").with("class", id));
             };
             let count = cursor.count(1)?;
+            self.constants.reserve(count.min(CONSTANTS_RESERVED_MAX));
             for _ in 0..count {
                 let key = cursor.long()?;
                 let at = u32::try_from(cursor.position()).unwrap_or(u32::MAX);

@@ -102,7 +102,18 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
+    #[inline]
     fn varint(&mut self) -> Result<i64> {
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(i64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<i64> {
         let mut value = 0u64;
         for shift in (0..56).step_by(7) {
             let byte = self.byte()?;

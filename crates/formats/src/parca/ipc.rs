@@ -28,6 +28,7 @@ use bytes::Bytes;
 use flamestore_model::{Error, Result};
 use flatbuffers::{FlatBufferBuilder, VerifierOptions, WIPOffset};
 
+use super::lz4;
 use crate::Limits;
 use crate::limits::{over, within};
 
@@ -278,7 +279,7 @@ impl<'a> IpcReader<'a> {
                 if claimed > LZ4_RATIO_MAX * sent.len() as u64 {
                     return Err(wrong_length());
                 }
-                lz4_flex::frame::FrameDecoder::new(sent).take(claimed + 1).read_to_end(out)
+                lz4::decompress(sent, usize::try_from(claimed).unwrap_or(usize::MAX), out)
             }
             CompressionType::ZSTD => unzstd(sent, claimed, out),
             other => return Err(Error::invalid("the compression is unknown").with("codec", format!("{other:?}"))),
@@ -372,10 +373,10 @@ fn first_line(wrong: &flatbuffers::InvalidFlatbuffer) -> String {
     wrong.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn unzstd(sent: &[u8], claimed: u64, out: &mut Vec<u8>) -> std::io::Result<usize> {
+fn unzstd(sent: &[u8], claimed: u64, out: &mut Vec<u8>) -> std::io::Result<()> {
     let mut reader = zstd::stream::read::Decoder::with_buffer(sent)?;
     reader.window_log_max(27)?;
-    reader.take(claimed + 1).read_to_end(out)
+    reader.take(claimed + 1).read_to_end(out).map(drop)
 }
 
 fn signed(length: usize) -> i64 {

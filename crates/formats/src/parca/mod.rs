@@ -16,6 +16,7 @@
 
 mod column;
 mod ipc;
+mod lz4;
 mod profiles;
 mod samples;
 mod stacks;
