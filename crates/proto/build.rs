@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 11] = [
+    "capabilities/v1/capabilities.proto",
     "flamestore/v1/flamestore.proto",
     "opentelemetry/proto/collector/logs/v1/logs.proto",
     "opentelemetry/proto/collector/trace/v1/trace.proto",
@@ -10,6 +11,9 @@ const FILES: [&str; 7] = [
     "parca/profilestore/v1alpha1/profilestore.proto",
     "parca/telemetry/v1alpha1/telemetry.proto",
     "push/v1/push.proto",
+    "querier/v1/querier.proto",
+    "settings/v1/settings.proto",
+    "version/v1/version.proto",
 ];
 /// Fields that hold whole profiles, or what nobody looks into: slices of the request, not copies.
 const BYTES: [&str; 8] = [

@@ -347,7 +347,7 @@ enum Pending<const C: usize> {
 }
 
 const TOTAL: &[u8] = b"total";
-const OTHER: &[u8] = b"other";
+pub(crate) const OTHER: &[u8] = b"other";
 
 impl<'a, const C: usize> Emitter<'a, C> {
     fn new(folder: &'a Folder<'a, C>) -> Self {

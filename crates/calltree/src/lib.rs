@@ -58,9 +58,11 @@ mod retain;
 mod union;
 mod value_tree;
 
+mod call_site;
 mod flame_tree;
 mod fold;
 mod frame;
+mod lay_over;
 mod levels;
 mod top;
 
@@ -71,6 +73,7 @@ pub use flamestore_model::{Function, Label, LabelValue, Line, Mapping, NONE};
 pub use fold::{FoldOptions, fold};
 pub use frame::frame_name;
 pub use interner::{Interned, Interner, SealSelection, Sealed};
+pub use lay_over::lay_over;
 pub use levels::FlameLevels;
 pub use merge_dictionaries::{DictionaryRemap, MergedDictionary, merge_dictionaries};
 pub use merge_sealed::{MergedSealed, SealedRemap, merge_sealed};

@@ -17,6 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `Fenced` | stop: another writer took over | `FAILED_PRECONDITION` | `failed_precondition` | 412 |
 /// | `Corrupt` | do not retry; restore the named object | `DATA_LOSS` | `data_loss` | 500 |
 /// | `Exhausted` | send less, or raise the named limit | `RESOURCE_EXHAUSTED` | `resource_exhausted` | 429 |
+/// | `Unsupported` | ask for something else: this is known and not done | `UNIMPLEMENTED` | `unimplemented` | 501 |
 /// | `Internal` | report a bug | `INTERNAL` | `internal` | 500 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -34,6 +35,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A limit was reached; the text names it and its value.
     Exhausted,
+    /// A part of a protocol that is known and not answered here.
+    Unsupported,
     /// A bug of ours.
     Internal,
 }
@@ -49,6 +52,7 @@ impl ErrorKind {
             Self::Fenced => "fenced",
             Self::Corrupt => "corrupt",
             Self::Exhausted => "exhausted",
+            Self::Unsupported => "unsupported",
             Self::Internal => "internal",
         }
     }
@@ -90,6 +94,8 @@ constructors! {
     corrupt => Corrupt,
     /// Over a limit; the message names it and its value.
     exhausted => Exhausted,
+    /// A part of a protocol that is known and not answered here.
+    unsupported => Unsupported,
     /// A bug of ours.
     internal => Internal,
 }

@@ -6,6 +6,15 @@ pub mod v1 {
     tonic::include_proto!("flamestore.v1");
 }
 
+/// What Pyroscope's clients ask a server about itself.
+pub mod capabilities {
+    /// Version 1.
+    #[expect(missing_docs, reason = "generated from proto/capabilities/v1, where every message is described")]
+    pub mod v1 {
+        tonic::include_proto!("capabilities.v1");
+    }
+}
+
 /// What OpenTelemetry's exporters send beside profiles.
 pub mod otlp {
     /// Logs.
@@ -42,6 +51,15 @@ pub mod parca {
     }
 }
 
+/// Profiles as pprof has them.
+pub mod google {
+    /// Version 1.
+    #[expect(missing_docs, reason = "generated from proto/google/v1, where every message is described")]
+    pub mod v1 {
+        tonic::include_proto!("google.v1");
+    }
+}
+
 /// How Pyroscope's clients push.
 pub mod push {
     /// Version 1.
@@ -51,12 +69,39 @@ pub mod push {
     }
 }
 
+/// How Pyroscope's clients read.
+pub mod querier {
+    /// Version 1.
+    #[expect(missing_docs, reason = "generated from proto/querier/v1, where every message is described")]
+    pub mod v1 {
+        tonic::include_proto!("querier.v1");
+    }
+}
+
+/// Settings that the pages of Pyroscope's clients keep.
+pub mod settings {
+    /// Version 1.
+    #[expect(missing_docs, reason = "generated from proto/settings/v1, where every message is described")]
+    pub mod v1 {
+        tonic::include_proto!("settings.v1");
+    }
+}
+
 /// What the APIs of Pyroscope's clients share.
 pub mod types {
     /// Version 1.
     #[expect(missing_docs, reason = "generated from proto/types/v1, where every message is described")]
     pub mod v1 {
         tonic::include_proto!("types.v1");
+    }
+}
+
+/// The version of Pyroscope's read API.
+pub mod version {
+    /// Version 1.
+    #[expect(missing_docs, reason = "generated from proto/version/v1, where every message is described")]
+    pub mod v1 {
+        tonic::include_proto!("version.v1");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is asked and what is answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use arrow::array::RecordBatch;
@@ -81,6 +81,24 @@ impl Query {
     /// fit.
     pub fn new(tenant: Tenant, selector: Selector, range: TimeRange) -> Self {
         Self { tenant, selector, range, read_from: ReadFrom::Widest, combine: Combine::Auto }
+    }
+}
+
+/// What of the selected profiles is asked for. Each set that is not empty must hold what it is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pick {
+    /// Profiles.
+    pub profiles: BTreeSet<ProfileId>,
+    /// Spans of samples, by their label `span_id`, or `profile_id` as older clients of Pyroscope call it.
+    pub spans: BTreeSet<[u8; 8]>,
+    /// Traces of samples, by their label `trace_id`.
+    pub traces: BTreeSet<[u8; 16]>,
+}
+
+impl Pick {
+    /// Whether everything is asked for.
+    pub fn is_all(&self) -> bool {
+        self.profiles.is_empty() && self.spans.is_empty() && self.traces.is_empty()
     }
 }
 
@@ -188,13 +206,27 @@ pub struct ProfileEntry {
     pub total: i64,
 }
 
+/// The steps that totals over time are added up by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// How long a step is, in nanoseconds.
+    pub step_nano: i64,
+    /// Where one of them starts, in nanoseconds since 1970.
+    pub origin_nano: i64,
+    /// Whether profiles are to be counted. Then windows of roll-ups, which do not tell how many they are the sum of, answer
+    /// nothing, and where samples have expired there is no answer.
+    pub is_counted: bool,
+}
+
 /// The total of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimePoint {
-    /// The start of the step, in nanoseconds since 1970; a multiple of the step.
+    /// The start of the step, in nanoseconds since 1970; a multiple of the step from its origin.
     pub time_unix_nano: i64,
     /// The sum of the totals of all profiles of the step.
     pub total: i64,
+    /// How many profiles that is, where [`Steps::is_counted`]; else 0.
+    pub profiles: u64,
 }
 
 /// Totals over time of the series that share the labels grouped by.

@@ -7,7 +7,7 @@ use flamestore_calltree::{TopRow, ValueTree, top};
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Tenant};
 use flamestore_store::Store;
 
-use crate::answer::{Answer, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimeSeries};
+use crate::answer::{Answer, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, Steps, TimeSeries};
 use crate::plan::{DiffNode, MergeNode};
 use crate::scope::Scope;
 use crate::session::Session;
@@ -137,10 +137,19 @@ impl Engine {
         step_nano: i64,
         group_by: &[String],
     ) -> Result<Answer<Vec<TimeSeries>>> {
+        self.totals(query, &Steps { step_nano, ..Steps::default() }, group_by).await
+    }
+
+    /// The same for steps that start elsewhere, or whose profiles are to be counted.
+    ///
+    /// # Errors
+    /// As [`Engine::time_series`].
+    pub async fn totals(&self, query: &Query, steps: &Steps, group_by: &[String]) -> Result<Answer<Vec<TimeSeries>>> {
+        let step_nano = steps.step_nano;
         if step_nano <= 0 || step_nano > i64::MAX / 4 {
             return Err(Error::invalid("a step is longer than 0 and at most 73 years").with("step_nano", step_nano));
         }
-        self.without_damaged_stand_ins(|| self.totals_once(query, step_nano, group_by)).await
+        self.without_damaged_stand_ins(|| self.totals_once(query, steps, group_by)).await
     }
 
     /// The newest `limit` of the selected profiles, newest first; 0 stands for all.
@@ -169,8 +178,16 @@ impl Engine {
     /// # Errors
     /// As [`Engine::merge`].
     pub async fn merge_pprof(&self, query: &Query) -> Result<Answer<ProfileBatch>> {
+        self.merge_picked(query, &Pick::default()).await
+    }
+
+    /// The same of what `pick` asks for.
+    ///
+    /// # Errors
+    /// As [`Engine::merge_pprof`].
+    pub async fn merge_picked(&self, query: &Query, pick: &Pick) -> Result<Answer<ProfileBatch>> {
         let (scope, sink) = self.scope(&query.tenant);
-        let value = export::merge(&scope, query, self.session.budget("merge_pprof", &sink)).await?;
+        let value = export::merge(&scope, query, pick, self.session.budget("merge_pprof", &sink)).await?;
         Ok(self.answer(value, &sink))
     }
 
@@ -241,9 +258,9 @@ impl Engine {
         Ok(self.answer(tree, &sink))
     }
 
-    async fn totals_once(&self, query: &Query, step_nano: i64, group_by: &[String]) -> Result<Answer<Vec<TimeSeries>>> {
+    async fn totals_once(&self, query: &Query, steps: &Steps, group_by: &[String]) -> Result<Answer<Vec<TimeSeries>>> {
         let (scope, sink) = self.scope(&query.tenant);
-        let value = metadata::time_series(&self.session, &scope, query, step_nano, group_by).await?;
+        let value = metadata::time_series(&self.session, &scope, query, steps, group_by).await?;
         Ok(self.answer(value, &sink))
     }
 

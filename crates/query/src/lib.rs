@@ -37,7 +37,8 @@ mod sql;
 mod tables;
 
 pub use answer::{
-    Answer, Combine, DamagedSegment, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, TimePoint, TimeSeries,
+    Answer, Combine, DamagedSegment, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, Steps, TimePoint,
+    TimeSeries,
 };
 pub use engine::{Engine, QueryOptions};
 pub use flamestore_segment::ReadFrom;

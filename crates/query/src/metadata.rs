@@ -7,13 +7,13 @@ use arrow::array::{Array, AsArray, MapArray, RecordBatch, StringArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Int64Type};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
-use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, SortExpr, cast};
 use datafusion::prelude::{col, lit};
 use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, TimeRange, names};
 use flamestore_segment::{ReadFrom, Resolution};
 
-use crate::answer::{ProfileEntry, Query, SeriesEntry, TimePoint, TimeSeries};
+use crate::answer::{ProfileEntry, Query, SeriesEntry, Steps, TimePoint, TimeSeries};
 use crate::scope::Scope;
 use crate::selection::several_types;
 use crate::session::Session;
@@ -141,47 +141,57 @@ pub(crate) async fn list_profiles(
     Ok(entries)
 }
 
-/// The plan of [`time_series`]: rows of type, step, total, then the labels grouped by. Totals are added in 128 bits.
+/// The plan of [`time_series`]: rows of type, step, the labels grouped by, total, number of rows. Totals are added in 128 bits.
 pub(crate) fn time_series_plan(
     session: &Session,
     scope: &Arc<Scope>,
     query: &Query,
-    step_nano: i64,
+    steps: &Steps,
     group_by: &[String],
 ) -> Result<DataFrame> {
     let time = || col("time_unix_nano");
-    let step = || lit(step_nano);
-    let start = time() - ((time() % step() + step()) % step());
+    let step = || lit(steps.step_nano);
+    // How far into its step a time lies. Both terms are shorter than a step, whatever the time.
+    let origin = steps.origin_nano.rem_euclid(steps.step_nano);
+    let into = (time() % step() + step() - lit(origin) + step()) % step();
+    let start = time() - into;
     let mut columns = vec![col("profile_type"), start.alias("step"), col("total")];
     columns.extend(group_by.iter().enumerate().map(|(at, name)| label(name).alias(group_name(at))));
     let mut groups: Vec<Expr> = vec![col("profile_type"), col("step")];
     groups.extend((0..group_by.len()).map(|at| col(group_name(at))));
     let total = sum(cast(col("total"), DataType::Decimal128(38, 0))).alias("total");
-    let kind = RowsKind::Totals(read_from(query.read_from, step_nano));
+    let rows = count(lit(1_i64)).alias("rows");
+    let kind = match steps.is_counted {
+        true => RowsKind::Profiles,
+        false => RowsKind::Totals(read_from(query.read_from, steps)),
+    };
     let frame = profiles_frame(session, scope, query, kind)?.select(columns);
-    frame.and_then(|frame| frame.aggregate(groups, vec![total])).map_err(|error| session.inward(error))
+    frame.and_then(|frame| frame.aggregate(groups, vec![total, rows])).map_err(|error| session.inward(error))
 }
 
 pub(crate) async fn time_series(
     session: &Session,
     scope: &Arc<Scope>,
     query: &Query,
-    step_nano: i64,
+    steps: &Steps,
     group_by: &[String],
 ) -> Result<Vec<TimeSeries>> {
-    let frame = time_series_plan(session, scope, query, step_nano, group_by)?;
+    let frame = time_series_plan(session, scope, query, steps, group_by)?;
     let mut types = BTreeSet::new();
-    let mut groups: BTreeMap<Labels, BTreeMap<i64, i128>> = BTreeMap::new();
+    let mut groups: BTreeMap<Labels, BTreeMap<i64, (i128, i64)>> = BTreeMap::new();
     let take = |batch: RecordBatch| {
-        let (ids, steps) = (column::<StringArray>(&batch, 0)?, numbers::<Int64Type>(&batch, 1)?);
+        let (ids, starts) = (column::<StringArray>(&batch, 0)?, numbers::<Int64Type>(&batch, 1)?);
         let totals = numbers::<Decimal128Type>(&batch, 2 + group_by.len())?;
+        let rows = numbers::<Int64Type>(&batch, 3 + group_by.len())?;
         for row in 0..batch.num_rows() {
             types.insert(ids.value(row).to_owned());
             let mut labels = Labels::default();
             for (at, name) in group_by.iter().enumerate() {
                 labels = labels.with(name, column::<StringArray>(&batch, 2 + at)?.value(row));
             }
-            *groups.entry(labels).or_default().entry(steps[row]).or_default() += totals[row];
+            let (total, count) = groups.entry(labels).or_default().entry(starts[row]).or_default();
+            *total += totals[row];
+            *count += rows[row];
         }
         Ok(())
     };
@@ -191,9 +201,10 @@ pub(crate) async fn time_series(
         return Err(several_types(types.iter()));
     }
     let series = groups.into_iter().map(|(labels, points)| {
-        let points = points.into_iter().map(|(time_unix_nano, total)| {
+        let points = points.into_iter().map(|(time_unix_nano, (total, rows))| {
             let total = i64::try_from(total).map_err(|_| overflow(total))?;
-            Ok(TimePoint { time_unix_nano, total })
+            let profiles = if steps.is_counted { u64::try_from(rows).unwrap_or_default() } else { 0 };
+            Ok(TimePoint { time_unix_nano, total, profiles })
         });
         Ok(TimeSeries { labels, points: points.collect::<Result<_>>()? })
     });
@@ -201,12 +212,17 @@ pub(crate) async fn time_series(
 }
 
 /// The widest windows that lie in one step each.
-fn read_from(allowed: ReadFrom, step_nano: i64) -> ReadFrom {
-    let widest = match step_nano {
-        step if step % Resolution::Month.nanos() == 0 => ReadFrom::Widest,
-        step if step % Resolution::Day.nanos() == 0 => ReadFrom::Days,
-        step if step % Resolution::Hour.nanos() == 0 => ReadFrom::Hours,
-        _ => ReadFrom::Samples,
+fn read_from(allowed: ReadFrom, steps: &Steps) -> ReadFrom {
+    let lie_in_steps =
+        |window: Resolution| steps.step_nano % window.nanos() == 0 && steps.origin_nano % window.nanos() == 0;
+    let widest = if lie_in_steps(Resolution::Month) {
+        ReadFrom::Widest
+    } else if lie_in_steps(Resolution::Day) {
+        ReadFrom::Days
+    } else if lie_in_steps(Resolution::Hour) {
+        ReadFrom::Hours
+    } else {
+        ReadFrom::Samples
     };
     allowed.max(widest)
 }

@@ -94,6 +94,9 @@ pub struct ServerConfig {
     /// At shutdown: how long running requests may take after the listener closed. Then they end in `UNAVAILABLE`.
     #[serde(with = "duration")]
     pub shutdown_drain: Duration,
+    /// Whether a request to the read API of Pyroscope may name several tenants, joined by `|`. Whoever may name one may then
+    /// read all of them at once.
+    pub tenants_joined: bool,
     /// What one pushed profile may hold.
     pub profile: ProfileLimits,
     /// Tenants that have limits of their own, by name.
@@ -148,6 +151,7 @@ impl Default for ServerConfig {
             deadline_max: None,
             shutdown_grace: Duration::ZERO,
             shutdown_drain: Duration::from_secs(15),
+            tenants_joined: false,
             profile: ProfileLimits::default(),
             tenants: BTreeMap::new(),
         }

@@ -81,7 +81,7 @@ impl Connect {
     async fn call(&self, method: &MethodDescriptor, request: Request, next: Next) -> Result<Response, Refusal> {
         let codec = codec(method, &request)?;
         let (parts, body) = request.into_parts();
-        let accepts_gzip = accepts_gzip(&parts.headers);
+        let asked = parts.headers.clone();
         let bytes_max = match codec {
             Codec::Proto => self.request_bytes_max,
             Codec::Json => self.request_bytes_max.min(JSON_BYTES_MAX),
@@ -103,25 +103,28 @@ impl Connect {
                 self.compute.run_on(message.len(), move || json_of_message(output, &message)).await?
             }
         };
-        self.answer(codec, accepts_gzip, headers, body).await
-    }
-
-    async fn answer(&self, codec: Codec, gzip: bool, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
         let mut answer = Response::new(Body::empty());
         *answer.headers_mut() = headers;
         answer.headers_mut().insert(header::CONTENT_TYPE, codec.content_type());
         answer.extensions_mut().insert(Code::Ok);
-        let gzip = gzip && body.len() >= GZIP_BYTES_MIN;
-        if gzip {
-            answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        let body = match gzip {
-            true => Bytes::from(self.compute.run(move || flamestore_formats::gzip(&body)).await?),
-            false => body,
-        };
-        *answer.body_mut() = Body::from(body);
-        Ok(answer)
+        Ok(gzipped(&asked, answer, body, &self.compute).await?)
     }
+}
+
+/// `answer` with the body `bytes`, compressed if the request of `headers` takes that and it is worth it.
+pub(crate) async fn gzipped(
+    headers: &HeaderMap,
+    mut answer: Response,
+    bytes: Bytes,
+    compute: &Compute,
+) -> Result<Response> {
+    if bytes.len() < GZIP_BYTES_MIN || !accepts_gzip(headers) {
+        *answer.body_mut() = Body::from(bytes);
+        return Ok(answer);
+    }
+    answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    *answer.body_mut() = Body::from(compute.run(move || flamestore_formats::gzip(&bytes)).await?);
+    Ok(answer)
 }
 
 /// Answers Connect's calls of unary methods through the services behind it; lets everything else pass.

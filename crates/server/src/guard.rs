@@ -66,7 +66,7 @@ enum Kind {
     Free,
     /// A method of the API: needs a place; its outcome is a gRPC code in every protocol.
     Rpc,
-    /// A path of plain HTTP that takes profiles: needs a place; its outcome is an HTTP status.
+    /// A path of plain HTTP that takes profiles or answers questions: needs a place; its outcome is an HTTP status.
     Door,
 }
 
@@ -76,7 +76,7 @@ impl Method {
         Self { name: path.into(), kind: Kind::Rpc }
     }
 
-    /// A path of plain HTTP that takes profiles.
+    /// A path of plain HTTP that takes profiles or answers questions.
     pub(crate) fn door(path: &str) -> Self {
         Self { name: path.into(), kind: Kind::Door }
     }

@@ -7,6 +7,7 @@
 //!    otlp            OpenTelemetry's profiles, over gRPC and HTTP
 //!    parca           Parca's agents: pprof, records of Arrow, and what they send beside profiles
 //!    doors           profiles by plain HTTP: /ingest of Pyroscope, the intake of Datadog's agent
+//!    QuerierService  what Grafana, Profiles Drilldown and profilecli ask of Pyroscope
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
 //!    StatusService   segments and head
 //!    reflection, health, GET /ready, GET /metrics
@@ -30,6 +31,7 @@ mod many;
 mod otlp;
 mod parca;
 mod push;
+mod querier;
 mod query;
 mod refusal;
 mod router;

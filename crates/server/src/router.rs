@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flamestore_model::{Error, Result};
 use flamestore_proto::FILE_DESCRIPTOR_SET;
+use flamestore_proto::capabilities::v1::feature_flags_service_server::FeatureFlagsServiceServer;
 use flamestore_proto::otlp::logs::logs_service_server::LogsServiceServer;
 use flamestore_proto::otlp::trace::trace_service_server::TraceServiceServer;
 use flamestore_proto::parca::debuginfo::debuginfo_service_server::DebuginfoServiceServer;
@@ -24,9 +25,12 @@ use flamestore_proto::parca::profilestore::agents_service_server::AgentsServiceS
 use flamestore_proto::parca::profilestore::profile_store_service_server::ProfileStoreServiceServer;
 use flamestore_proto::parca::telemetry::telemetry_service_server::TelemetryServiceServer;
 use flamestore_proto::push::v1::pusher_service_server::PusherServiceServer;
+use flamestore_proto::querier::v1::querier_service_server::QuerierServiceServer;
+use flamestore_proto::settings::v1::settings_service_server::SettingsServiceServer;
 use flamestore_proto::v1::ingest_service_server::IngestServiceServer;
 use flamestore_proto::v1::query_service_server::QueryServiceServer;
 use flamestore_proto::v1::status_service_server::StatusServiceServer;
+use flamestore_proto::version::v1::version_server::VersionServer;
 use flamestore_query::Engine;
 use flamestore_store::Store;
 use prost::Message;
@@ -48,6 +52,7 @@ use crate::intake::Intake;
 use crate::otlp;
 use crate::parca::{Agents, DebuginfoUploads, Dropped, Panics, ProfileStore};
 use crate::push::Pusher;
+use crate::querier::{self, About, Querier, Settings};
 use crate::query::Queries;
 use crate::telemetry;
 use crate::tenants::Tenants;
@@ -95,6 +100,8 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     };
     let translated = Arc::new(Connect::new(FILE_DESCRIPTOR_SET, config.request_bytes_max, compute.clone())?);
     let holdings = Holdings { store, compute: compute.clone() };
+    let querier =
+        Querier { engine: Arc::clone(&engine), compute: compute.clone(), tenants_joined: config.tenants_joined };
     let queries = Queries { engine, compute };
     let mut roles = Routes::builder();
     if config.has_role(Role::Ingest) {
@@ -113,6 +120,11 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     }
     if config.has_role(Role::Query) {
         roles.add_service(limited!(QueryServiceServer, queries, config));
+        roles.add_service(limited!(QuerierServiceServer, querier.clone(), config));
+        let clock = Arc::clone(&querier.engine.store().options().clock);
+        roles.add_service(limited!(SettingsServiceServer, Settings::new(clock), config));
+        roles.add_service(limited!(FeatureFlagsServiceServer, About, config));
+        roles.add_service(limited!(VersionServer, About, config));
     }
     let routes = roles
         .routes()
@@ -125,9 +137,11 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     let guarded = Arc::new(Guard::new(&config, methods()?, abort));
     let metrics = telemetry::metrics();
     let doors = if config.has_role(Role::Ingest) { doors::router(intake) } else { Router::new() };
+    let pages = if config.has_role(Role::Query) { querier::router(querier) } else { Router::new() };
     Ok(routes
         .into_axum_router()
         .merge(doors)
+        .merge(pages)
         .route("/ready", get(async move || ready(&leaving)))
         .route("/metrics", get(async move || prometheus(metrics.render())))
         .fallback(not_found)
@@ -165,6 +179,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 fn methods() -> Result<Vec<Method>> {
     let mut methods = vec![Method::free("/ready"), Method::free("/metrics")];
     methods.extend(doors::PATHS.map(Method::door));
+    methods.extend(querier::PATHS.map(Method::door));
     methods.push(Method::rpc(otlp::EXPORT));
     let free: fn(&str) -> Method = Method::free;
     let sets = [
@@ -224,7 +239,7 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 26);
+        assert_eq!(paths.len(), 43);
         assert!(methods().is_ok());
     }
 

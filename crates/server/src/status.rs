@@ -9,6 +9,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// The metadata key that names the tenant.
 pub(crate) const TENANT_KEY: &str = "x-scope-orgid";
 
+/// So many tenants may be read by one request.
+const TENANTS_MAX: usize = 64;
+
 /// The metadata key of an answer that tells the kind of our errors from those of the gRPC layer.
 pub(crate) const ERROR_KIND_KEY: &str = "flamestore-error";
 
@@ -26,6 +29,7 @@ pub(crate) fn code_of(kind: ErrorKind) -> Code {
         ErrorKind::Fenced => Code::FailedPrecondition,
         ErrorKind::Corrupt => Code::DataLoss,
         ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Unsupported => Code::Unimplemented,
         ErrorKind::Internal => Code::Internal,
     }
 }
@@ -56,6 +60,38 @@ pub(crate) fn status_of(error: &Error) -> Status {
 /// `Invalid` when the name is none a tenant can have, or stands twice.
 pub(crate) fn tenant_of(metadata: &MetadataMap) -> Result<Tenant> {
     tenant_in(metadata.as_ref())
+}
+
+/// The tenants a request's metadata names: several, joined by `|`, where that is allowed; each once.
+///
+/// # Errors
+/// As [`tenant_of`]; `Invalid` also for several where that is not allowed, `Exhausted` for more than [`TENANTS_MAX`].
+pub(crate) fn tenants_of(metadata: &MetadataMap, may_join: bool) -> Result<Vec<Tenant>> {
+    tenants_in(metadata.as_ref(), may_join)
+}
+
+/// The tenants a request's headers name.
+///
+/// # Errors
+/// As [`tenants_of`].
+pub(crate) fn tenants_in(headers: &HeaderMap, may_join: bool) -> Result<Vec<Tenant>> {
+    let joined = headers.get(TENANT_KEY).and_then(|value| value.to_str().ok()).filter(|text| text.contains('|'));
+    let Some(joined) = joined.filter(|_| headers.get_all(TENANT_KEY).iter().count() == 1) else {
+        return Ok(vec![tenant_in(headers)?]);
+    };
+    if !may_join {
+        let refused = "several tenants in one request: the server's tenants_joined does not allow it";
+        return Err(Error::invalid(refused).with("tenants", joined));
+    }
+    let mut tenants = joined.split('|').map(|name| Tenant::new(name.trim())).collect::<Result<Vec<_>>>()?;
+    tenants.sort();
+    tenants.dedup();
+    match tenants.len() > TENANTS_MAX {
+        false => Ok(tenants),
+        true => Err(Error::exhausted("too many tenants in one request")
+            .with("tenants_max", TENANTS_MAX)
+            .with("found", tenants.len())),
+    }
 }
 
 /// The tenant a request's headers name.
@@ -147,6 +183,23 @@ mod tests {
         let status = status_of(&Error::corrupt("checksum differs").with("segment", "s1"));
         assert_eq!((status.code(), status.message()), (Code::DataLoss, "checksum differs [segment=s1]"));
         assert_eq!(status.metadata().get(ERROR_KIND_KEY).unwrap(), "corrupt");
+    }
+
+    #[test]
+    fn several_tenants_are_joined_where_that_is_allowed() {
+        let tenants = |value: &'static str, may_join| {
+            let mut metadata = MetadataMap::new();
+            metadata.append(TENANT_KEY, MetadataValue::from_static(value));
+            let names = |tenants: Vec<Tenant>| tenants.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            tenants_of(&metadata, may_join).map(names).map_err(|error| error.kind())
+        };
+        assert_eq!(tenants("b|a| b", true).as_deref(), Ok("a b"));
+        assert_eq!(tenants("a", false).as_deref(), Ok("a"));
+        assert_eq!(tenants("a|b", false), Err(ErrorKind::Invalid));
+        assert_eq!(tenants("a||b", true), Err(ErrorKind::Invalid));
+        let many: Vec<String> = (0..=TENANTS_MAX).map(|at| format!("t{at}")).collect();
+        assert_eq!(tenants(String::leak(many.join("|")), true), Err(ErrorKind::Exhausted));
+        assert_eq!(tenants_of(&MetadataMap::new(), true).unwrap(), [Tenant::default()]);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use flamestore_calltree::{FlameLevels, TopRow};
-use flamestore_model::{Error, Labels, ProfileId, Result, Tenant, TimeRange};
+use flamestore_model::{Error, Labels, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_proto::v1;
 use flamestore_query::{Combine, ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries};
 
 /// Nodes of a flame graph where the request does not say.
-const MAX_NODES_DEFAULT: usize = 8192;
+pub(crate) const MAX_NODES_DEFAULT: usize = 8192;
 /// Bytes of one selector.
 const SELECTOR_BYTES_MAX: usize = 64 << 10;
 
@@ -18,16 +18,24 @@ const SELECTOR_BYTES_MAX: usize = 64 << 10;
 /// `Invalid` when it is missing, its selector does not follow the grammar, or it ends before it starts.
 pub(crate) fn query(tenant: &Tenant, selection: Option<v1::Selection>) -> Result<Query> {
     let selection = selection.ok_or_else(|| Error::invalid("the request has no selection"))?;
-    if selection.query.len() > SELECTOR_BYTES_MAX {
-        return Err(Error::exhausted("the selector is too long")
-            .with("selector_bytes_max", SELECTOR_BYTES_MAX)
-            .with("found", selection.query.len()));
-    }
     let range = match (selection.start_unix_nano, selection.end_unix_nano) {
         (0, 0) => TimeRange::ALL,
         (start, end) => TimeRange::new(start, end)?,
     };
-    Ok(Query::new(tenant.clone(), selection.query.parse()?, range))
+    Ok(Query::new(tenant.clone(), selector(&selection.query)?, range))
+}
+
+/// The selector that `text` is.
+///
+/// # Errors
+/// `Invalid` when it does not follow the grammar, `Exhausted` when it is too long.
+pub(crate) fn selector(text: &str) -> Result<Selector> {
+    if text.len() > SELECTOR_BYTES_MAX {
+        return Err(Error::exhausted("the selector is too long")
+            .with("selector_bytes_max", SELECTOR_BYTES_MAX)
+            .with("found", text.len()));
+    }
+    text.parse()
 }
 
 /// What a merge may be answered from.

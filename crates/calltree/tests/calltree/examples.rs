@@ -1,6 +1,6 @@
 //! Small profiles whose answers can be read off.
 
-use flamestore_calltree::{FlameTree, FoldOptions, ValueTree, fold, frame_name, merge, top};
+use flamestore_calltree::{FlameTree, FoldOptions, ValueTree, fold, frame_name, lay_over, merge, top};
 
 use crate::fixture::{Place, Sample, Spot, check_tree, folded, samples, spot, text_tree, tree};
 
@@ -39,6 +39,60 @@ fn truncation_folds_the_lightest_into_other_and_keeps_ties() {
     check_fold("m;a;x 5 | m;a 1 | n 7", 3, "m;a 1 | m;a;other 5 | n 7");
     check_fold("m;a;x 5 | m;a 1 | n 7", 4, "m;a 1 | m;a;x 5 | n 7");
     check_fold("m;a -5 | m;b 3 | m;c 1", 2, "m;a -5 | m;other 4");
+}
+
+#[track_caller]
+fn check_laid(left: &'static str, right: &'static str, max_nodes: usize, expected: &str) {
+    let [left, right] = [left, right].map(|text| flame(&text_tree(text), max_nodes));
+    let both = lay_over([&left, &right]);
+    assert_eq!(print(&both.folded()), expected);
+    assert_eq!([both.totals[0][0], both.totals[1][0]], [left.totals[0][0], right.totals[0][0]]);
+    let names: Vec<&[u8]> = both.names.iter().collect();
+    assert!(names.iter().enumerate().all(|(at, name)| !names[..at].contains(name)), "{names:?}");
+}
+
+#[test]
+fn trees_laid_over_each_other_have_all_nodes_of_both() {
+    check_laid("m;a 1 | m 2", "m;b 3 | n 4", 0, "m 2,0 | m;a 1,0 | m;b 0,3 | n 0,4");
+    check_laid("m;a;x 5 | m;b 1", "m;a 2 | m;b;y 6", 2, "m;a;x 5,0 | m;b;y 0,6 | m;other 1,2");
+    check_laid("0", "m 1", 0, "m 0,1");
+    check_laid("0", "0", 0, "");
+}
+
+#[test]
+fn what_is_called_other_is_a_leaf_at_the_end() {
+    let laid = |text, max_nodes| lay_over([&flame(&text_tree(text), max_nodes)]);
+    let tree = laid("m;other;x 5 | m;z 9 | m;other 2 | m;a 1", 4);
+    assert_eq!(print(&tree.folded()), "m;other 8 | m;z 9");
+    assert_eq!(tree.is_other, [false, false, false, true]);
+    assert_eq!(tree.names.get(tree.name[3]), b"other");
+    let tree = laid("total;total 3 | 2", 0);
+    assert_eq!(tree.name, [0, 0, 0]);
+    assert_eq!(print(&tree.folded()), " 2 | total;total 3");
+}
+
+#[test]
+fn what_lies_below_a_call_site_keeps_its_callers() {
+    let check = |call_site: &[&str], expected: &str| {
+        let tree = text_tree("m;a;b 1 | m;a 2 | a;b 4 | m;c 8 | m 16").below(call_site);
+        check_tree(&tree);
+        assert_eq!(print(&flame(&tree, 0).folded()), expected, "{call_site:?}");
+    };
+    check(&[], "a;b 4 | m 16 | m;a 2 | m;a;b 1 | m;c 8");
+    check(&["m"], "m 16 | m;a 2 | m;a;b 1 | m;c 8");
+    check(&["m", "a"], "m;a 2 | m;a;b 1");
+    check(&["m", "a", "b", "c"], "");
+    check(&["gone"], "");
+    let place = |lines: &[&'static str]| Place {
+        mapping: None,
+        address: 0,
+        lines: lines.iter().map(|name| spot(name)).collect(),
+    };
+    // g is inlined into f: one location of two frames
+    let stack = |value, leaf| Sample { stack: vec![place(&["g", "f"]), place(&[leaf])], value, labels: Vec::new() };
+    let inlined = || tree(&[stack(1, "x"), stack(2, "y")]);
+    assert_eq!(print(&flame(&inlined().below(&["f"]), 0).folded()), "f;g;x 1 | f;g;y 2");
+    assert_eq!(print(&flame(&inlined().below(&["f", "g", "y"]), 0).folded()), "f;g;y 2");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod load;
 mod output;
+mod picked;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result};
 use flamestore_segment::{ProfileRow, ScanReport};
 
-use crate::answer::Query;
+use crate::answer::{Pick, Query};
 use crate::budget::Budget;
 use crate::error::is_damage;
 use crate::scope::Scope;
@@ -47,17 +48,17 @@ pub(crate) async fn profile(scope: &Arc<Scope>, id: ProfileId, budget: Budget) -
     writer.finish()
 }
 
-/// The sum of the profiles that `query` selects.
+/// The sum of what `pick` asks for of the profiles that `query` selects.
 ///
 /// # Errors
 /// `Invalid` when they are of more than one type, or when a sum leaves 64 bits; `Exhausted` over the budget.
-pub(crate) async fn merge(scope: &Arc<Scope>, query: &Query, budget: Budget) -> Result<ProfileBatch> {
+pub(crate) async fn merge(scope: &Arc<Scope>, query: &Query, pick: &Pick, budget: Budget) -> Result<ProfileBatch> {
     let selection = scope.select(&query.selector, &query.range).await?;
     let mut writer = Writer::new(Vec::new(), Repeats::Sum, budget);
     for unit in &selection.units {
         // A damaged segment must leave no trace, so what it adds is undone by starting from what was there before.
         let before = writer.mark();
-        match merge_unit(scope, &selection, unit, &mut writer).await {
+        match merge_unit(scope, &selection, unit, pick, &mut writer).await {
             Ok(()) => {}
             Err(error) if is_damage(&error) && unit.is_segment() => {
                 writer.undo(before);
@@ -71,13 +72,22 @@ pub(crate) async fn merge(scope: &Arc<Scope>, query: &Query, budget: Budget) -> 
     writer.finish()
 }
 
-async fn merge_unit(scope: &Arc<Scope>, selection: &Selection, unit: &Unit, writer: &mut Writer) -> Result<()> {
+async fn merge_unit(
+    scope: &Arc<Scope>,
+    selection: &Selection,
+    unit: &Unit,
+    pick: &Pick,
+    writer: &mut Writer,
+) -> Result<()> {
     let mut scan = ScanReport::default();
     if !unit.has_samples() {
         scope.sink().add_expired();
         return Ok(());
     }
-    let profiles = unit.profiles(&selection.range, &mut scan).await?;
+    let mut profiles = unit.profiles(&selection.range, &mut scan).await?;
+    if !pick.profiles.is_empty() {
+        profiles = picked::profiles(unit, &profiles, pick, &mut scan).await?;
+    }
     scope.sink().add_profiles(profiles.len() as u64);
     let mut groups: BTreeMap<u32, Vec<ProfileRow>> = BTreeMap::new();
     for profile in profiles {
@@ -89,7 +99,8 @@ async fn merge_unit(scope: &Arc<Scope>, selection: &Selection, unit: &Unit, writ
         for part in load::parts(profiles, ROWS_AT_ONCE) {
             let loading = writer.budget().fresh();
             loading.grow(load::rows_bytes(&part))?;
-            let loaded = load::load(unit, dictionary_id, part, &mut scan).await?;
+            let mut loaded = load::load(unit, dictionary_id, part, &mut scan).await?;
+            picked::samples(&mut loaded, pick);
             loading.grow(loaded.dictionary_bytes() + loaded.observed_bytes())?;
             writer.add(&loaded)?;
         }

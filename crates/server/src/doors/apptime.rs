@@ -16,7 +16,7 @@ const SECOND: i64 = 1_000_000_000;
 ///
 /// # Errors
 /// `Invalid` when it is none of the forms, or out of the range of 64 bits.
-pub(super) fn parse(name: &str, text: &str, now_unix_nano: i64) -> Result<i64> {
+pub(crate) fn parse(name: &str, text: &str, now_unix_nano: i64) -> Result<i64> {
     let plain: String = text.chars().filter(|c| !matches!(c, '_' | ',' | ' ')).collect();
     let is_number = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit());
     let parsed = if is_number { absolute(&plain) } else { relative(&plain, now_unix_nano) };

@@ -9,7 +9,7 @@
 //! A body is read whole under `request_bytes_max`, once its request has a place among the bounded many; each profile is
 //! under the limits of every other. Errors are told as JSON with the status that the door's clients understand.
 
-mod apptime;
+pub(crate) mod apptime;
 mod datadog;
 mod made;
 mod multipart;

@@ -11,9 +11,12 @@ mod harness;
 mod legacy_ingest;
 mod lifecycle;
 mod otlp;
+mod pages;
 mod parca;
+mod plain_tree;
 mod protocol;
 mod push;
+mod querier;
 mod queries;
 
 /// The records that the decoder's own tests are made of.
