@@ -102,7 +102,6 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    #[inline]
     fn varint(&mut self) -> Result<i64> {
         match self.bytes.get(self.at) {
             Some(byte) if *byte < 0x80 => {
