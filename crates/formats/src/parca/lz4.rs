@@ -109,7 +109,7 @@ mod tests {
         let contents = [Vec::new(), b"a".repeat(100), noise(300), [noise(90_000), b"ab".repeat(90_000)].concat()];
         for content in &contents {
             for mode in [BlockMode::Independent, BlockMode::Linked] {
-                let info = || FrameInfo::new().block_mode(mode.clone()).block_size(BlockSize::Max64KB);
+                let info = || FrameInfo::new().block_mode(mode).block_size(BlockSize::Max64KB);
                 let size = Some(content.len() as u64);
                 for info in
                     [info(), info().content_size(size), info().content_checksum(true), info().block_checksums(true)]
