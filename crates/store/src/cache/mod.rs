@@ -269,10 +269,11 @@ async fn fetch(claim: Claim, reader: ObjectReader) -> Result<Fetched> {
     }
     cache.keep(*object, &fetched);
     let fetched = Arc::new(fetched);
-    claim.tell.send_replace(Some(Arc::clone(&fetched)));
+    // before anybody is told, so that who has the answer can wait for it to be written
     if let Some(disk) = &cache.disk {
         disk.write(object.id, written);
     }
+    claim.tell.send_replace(Some(Arc::clone(&fetched)));
     Ok(fetched)
 }
 
