@@ -4,7 +4,7 @@ use flamestore_calltree::FlameTree;
 use flamestore_model::{Error, Result};
 use flamestore_proto::google::v1::Profile;
 use flamestore_proto::querier::v1;
-use flamestore_proto::types::v1::StackTraceSelector;
+use flamestore_proto::types::v1::{GoPgo, StackTraceSelector};
 use flamestore_query::{Combine, Pick};
 
 use super::ask::{self, Asked};
@@ -30,6 +30,8 @@ struct Merge {
     pick: Pick,
     /// The functions that stacks begin with.
     call_site: Vec<String>,
+    /// Whether the profile is for compilers of Go, and how.
+    go_pgo: Option<GoPgo>,
     max_nodes: Option<i64>,
 }
 
@@ -44,9 +46,11 @@ impl Merge {
             spans: request.span_selector.iter().map(|id| ask::hexadecimal("span", id)).collect::<Result<_>>()?,
             traces: request.trace_id_selector.iter().map(|id| ask::hexadecimal("trace", id)).collect::<Result<_>>()?,
         };
-        let call_site = call_site(request.stack_trace_selector.as_ref())?;
+        let selector = request.stack_trace_selector.as_ref();
+        let go_pgo = selector.and_then(|selector| selector.go_pgo);
+        let call_site = if go_pgo.is_some() { Vec::new() } else { call_site(selector)? };
         ask::max_nodes(request.max_nodes)?;
-        Ok(Self { asked, pick, call_site, max_nodes: request.max_nodes })
+        Ok(Self { asked, pick, call_site, go_pgo, max_nodes: request.max_nodes })
     }
 
     /// The truncated tree, and what `form` makes of it.
@@ -56,6 +60,9 @@ impl Merge {
         max_nodes: usize,
         form: impl FnOnce(&FlameTree) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if self.go_pgo.is_some() {
+            return Err(Error::unsupported("what is made for compilers of Go is a pprof: ask without go_pgo"));
+        }
         let tree = match self.pick.is_all() {
             true => reader.merge(&self.asked, Combine::Auto).await?,
             false => reader.merge_picked(&self.asked, &self.pick).await?,
@@ -68,7 +75,10 @@ impl Merge {
         let max_nodes = ask::stated_max_nodes(self.max_nodes)?;
         let profile = reader.merge_pprof(&self.asked, &self.pick).await?;
         let selected = move || {
-            let profile = pprof::below(profile, &self.call_site);
+            let profile = match self.go_pgo {
+                None => pprof::below(profile, &self.call_site),
+                Some(go) => pprof::for_go(profile, go.keep_locations, go.aggregate_callees),
+            };
             Ok(match max_nodes {
                 None => profile,
                 Some(max_nodes) => pprof::truncated(profile, max_nodes),
@@ -88,7 +98,8 @@ pub(super) async fn flame<T: Send + 'static>(
     max_nodes: usize,
     form: impl FnOnce(&FlameTree) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let merge = Merge { asked: asked.clone(), pick: Pick::default(), call_site: Vec::new(), max_nodes: None };
+    let (asked, pick) = (asked.clone(), Pick::default());
+    let merge = Merge { asked, pick, call_site: Vec::new(), go_pgo: None, max_nodes: None };
     merge.flame(reader, max_nodes, form).await
 }
 
@@ -99,7 +110,7 @@ pub(super) async fn flame<T: Send + 'static>(
 pub(super) fn call_site(selector: Option<&StackTraceSelector>) -> Result<Vec<String>> {
     let Some(selector) = selector else { return Ok(Vec::new()) };
     if selector.go_pgo.is_some() {
-        return Err(Error::unsupported("profiles for profile-guided optimisation are not made: ask without go_pgo"));
+        return Err(Error::unsupported("what is made for compilers of Go is a pprof: ask without go_pgo"));
     }
     Ok(selector.call_site.iter().map(|location| location.name.clone()).collect())
 }

@@ -180,9 +180,8 @@ pub(super) fn truncated(mut profile: Profile, max_nodes: usize) -> Profile {
     let mut totals = paths.totals.clone();
     let (_, threshold, _) = totals.select_nth_unstable_by(max_nodes - 1, |a, b| b.cmp(a));
     let other = push_other(&mut profile);
-    let mut rows: HashMap<Alike, usize> = HashMap::new();
-    let mut kept: Vec<Sample> = Vec::new();
-    for (mut sample, nodes) in std::mem::take(&mut profile.sample).into_iter().zip(leaves) {
+    let mut samples = std::mem::take(&mut profile.sample);
+    for (sample, nodes) in samples.iter_mut().zip(leaves) {
         // Totals fall from the root down, so what is kept is the beginning of the stack.
         let depth = nodes.iter().take_while(|node| paths.totals[**node] >= *threshold).count();
         let cut = sample.location_id.len() - depth;
@@ -190,18 +189,8 @@ pub(super) fn truncated(mut profile: Profile, max_nodes: usize) -> Profile {
             sample.location_id.drain(..cut);
             sample.location_id.insert(0, other);
         }
-        match rows.entry(Alike::of(&sample)) {
-            Entry::Occupied(row) => {
-                let sums = &mut kept[*row.get()].value;
-                sums.iter_mut().zip(&sample.value).for_each(|(sum, value)| *sum = sum.saturating_add(*value));
-            }
-            Entry::Vacant(row) => {
-                row.insert(kept.len());
-                kept.push(sample);
-            }
-        }
     }
-    profile.sample = kept;
+    profile.sample = summed(samples);
     profile
 }
 
@@ -217,6 +206,71 @@ impl Alike {
         let labels = sample.label.iter().map(|label| [label.key, label.str, label.num, label.num_unit]);
         Self { stack: sample.location_id.clone(), labels: labels.collect() }
     }
+}
+
+/// The profile as compilers of Go take it: of each stack the `keep_locations` nearest to the leaf, all where that is 0; with
+/// `aggregate_callees`, leaves of the same functions are one, whatever their lines.
+///
+/// What a compiler is told is which function is called where, and how often: the lines in the callee say nothing of that.
+pub(super) fn for_go(mut profile: Profile, keep_locations: u32, aggregate_callees: bool) -> Profile {
+    let keep = match usize::try_from(keep_locations) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(keep) => keep,
+    };
+    let mut leaves = Leaves::default();
+    let mut samples = std::mem::take(&mut profile.sample);
+    for sample in &mut samples {
+        sample.location_id.truncate(keep);
+        if let (true, Some(leaf)) = (aggregate_callees, sample.location_id.first_mut()) {
+            *leaf = leaves.callee(&mut profile.location, *leaf);
+        }
+    }
+    profile.sample = summed(samples);
+    profile
+}
+
+/// Locations without lines, by their functions.
+#[derive(Debug, Default)]
+struct Leaves {
+    by_functions: HashMap<Vec<u64>, u64>,
+}
+
+impl Leaves {
+    /// The location of the same functions as `leaf`, without a line or an address; of one without functions, itself.
+    fn callee(&mut self, locations: &mut Vec<Location>, leaf: u64) -> u64 {
+        let row = usize::try_from(leaf.wrapping_sub(1)).ok().and_then(|row| locations.get(row));
+        let functions: Vec<u64> = row.iter().flat_map(|row| &row.line).map(|line| line.function_id).collect();
+        if functions.is_empty() {
+            return leaf;
+        }
+        let mapping_id = row.map_or(0, |row| row.mapping_id);
+        let next = locations.len() as u64 + 1;
+        let id = *self.by_functions.entry(functions.clone()).or_insert(next);
+        if id == next {
+            let line = functions.into_iter().map(|function_id| Line { function_id, ..Default::default() }).collect();
+            locations.push(Location { id, mapping_id, line, ..Default::default() });
+        }
+        id
+    }
+}
+
+/// Samples of one stack and the same labels as one.
+fn summed(samples: Vec<Sample>) -> Vec<Sample> {
+    let mut rows: HashMap<Alike, usize> = HashMap::new();
+    let mut kept: Vec<Sample> = Vec::new();
+    for sample in samples {
+        match rows.entry(Alike::of(&sample)) {
+            Entry::Occupied(row) => {
+                let sums = &mut kept[*row.get()].value;
+                sums.iter_mut().zip(&sample.value).for_each(|(sum, value)| *sum = sum.saturating_add(*value));
+            }
+            Entry::Vacant(row) => {
+                row.insert(kept.len());
+                kept.push(sample);
+            }
+        }
+    }
+    kept
 }
 
 /// The call sites of stacks.
@@ -308,6 +362,20 @@ mod tests {
         check(&["m", "d"], "m;d;c;e 8");
         check(&["m", "a", "b", "c"], "");
         check(&["b"], "");
+    }
+
+    #[test]
+    fn go_is_told_of_callers_near_the_leaf() {
+        let text = "m;a:1;b:2 1 | m;a:1;b:3 2 | m;a:4;b:2 4 | b:9 8";
+        assert_eq!(for_go(made(text), 0, false).sample.len(), 4);
+        let near = for_go(made(text), 2, true);
+        assert_eq!(folded(&near), "a;b 7 | b 8");
+        let mut values: Vec<i64> = near.sample.iter().map(|sample| sample.value[0]).collect();
+        values.sort_unstable();
+        assert_eq!(values, [3, 4, 8], "calls from different lines are kept apart");
+        let leaf = near.sample[0].location_id[0];
+        assert!(near.sample.iter().all(|sample| sample.location_id[0] == leaf));
+        assert_eq!(near.location[usize::try_from(leaf - 1).unwrap()].line[0].line, 0);
     }
 
     #[test]

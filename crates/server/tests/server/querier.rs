@@ -669,6 +669,12 @@ async fn what_is_known_and_not_answered_says_so() {
     for request in [unknown, asynchronous] {
         assert_eq!(client.select_merge_stacktraces(request).await.unwrap_err().code(), Code::Unimplemented);
     }
+    let go_pgo = types::GoPgo { keep_locations: 1, aggregate_callees: true };
+    let selector = types::StackTraceSelector { call_site: vec![], go_pgo: Some(go_pgo) };
+    let for_go = v1::SelectMergeStacktracesRequest { stack_trace_selector: Some(selector), ..stacktraces("{}") };
+    assert_eq!(client.select_merge_stacktraces(for_go.clone()).await.unwrap_err().code(), Code::Unimplemented);
+    let for_go = v1::SelectMergeStacktracesRequest { format: v1::ProfileFormat::Pprof as i32, ..for_go };
+    client.select_merge_stacktraces(for_go).await.unwrap();
     let request = format!(
         r#"{{"profile_typeID": {CPU:?}, "label_selector": "{{}}", "start": {START}, "end": "{END}", "format": 77}}"#
     );
