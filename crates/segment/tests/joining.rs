@@ -79,6 +79,21 @@ proptest! {
 }
 
 #[test]
+fn what_cancels_out_between_segments_leaves_no_node() {
+    let stored = |at, value| Stored { service: 2, host: 0, ty: 0, time: at, samples: vec![(vec![2], value, None)] };
+    let stored = [stored(0, 2), stored(0, -2), stored(9, 5)];
+    for cache_bytes in [0, 1 << 20] {
+        let segments = segments(&stored, 2, cache_bytes, 1);
+        let nodes =
+            |range| both_ways(&segments, &range).into_values().map(|(tree, _)| tree.tree.len()).collect::<Vec<_>>();
+        assert_eq!(nodes(TimeRange { start: 0, end: 1 }), [1]);
+        assert_eq!(nodes(TimeRange::ALL), [2]);
+        check(&stored, &segments, (0, 1));
+        check(&stored, &segments, (0, 10));
+    }
+}
+
+#[test]
 fn a_union_is_kept_while_there_is_room() {
     let stored = support::example();
     // Bytes kept with the dictionaries alone, with their unions, and after another range.

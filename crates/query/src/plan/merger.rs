@@ -43,13 +43,15 @@ impl Merger {
         Ok(())
     }
 
-    /// The sum, and the budget that holds its bytes; the empty tree when nothing was added.
+    /// The sum, without nodes of no value, and the budget that holds its bytes; the empty tree when nothing was added.
     ///
     /// # Errors
     /// `Exhausted` when the budget has no room.
     pub(crate) fn finish(mut self) -> Result<(ValueTree, Budget)> {
         self.settle()?;
         let sum = self.sum.unwrap_or_else(|| ValueTree::empty(1));
+        // Only where values cancelled out can a node have lost all of its own.
+        let sum = if magnitude(&sum) == self.magnitude { sum } else { sum.prune() };
         Ok((sum, self.budget))
     }
 
@@ -105,4 +107,46 @@ pub(crate) fn dictionary_bytes(dictionary: &Dictionary) -> usize {
         + locations.len() * 17
         + locations.line_function.len() * 20
         + label_sets.labels.len() * 24
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::execution::TaskContext;
+    use flamestore_calltree::CallTree;
+    use flamestore_model::Result;
+
+    use super::{Merger, ValueTree};
+    use crate::budget::Budget;
+
+    /// `main` that calls `read`, by two locations without symbols.
+    fn tree(main: i64, read: i64) -> ValueTree {
+        let mut tree = ValueTree::empty(1);
+        let mut dictionary = (*tree.dictionary).clone();
+        for address in [1, 2] {
+            dictionary.locations.mapping.push(u32::MAX);
+            dictionary.locations.address.push(address);
+            dictionary.locations.is_folded.push(false);
+            dictionary.locations.line_offsets.push(0);
+        }
+        tree.dictionary = Arc::new(dictionary);
+        tree.tree = CallTree { parent: vec![0, 0, 1], location: vec![tree.tree.location[0], 0, 1] };
+        tree.values = vec![vec![0, main, read]];
+        tree
+    }
+
+    #[test]
+    fn what_cancels_out_leaves_no_node() -> Result<()> {
+        let sum = |trees: Vec<ValueTree>| -> Result<Vec<i64>> {
+            let mut sum = Merger::new(Budget::new("sum", &TaskContext::default(), Arc::default()));
+            trees.into_iter().try_for_each(|tree| sum.add(tree))?;
+            Ok(sum.finish()?.0.values.swap_remove(0))
+        };
+        assert_eq!(sum(vec![tree(1, 2), tree(3, -2)])?, [0, 4]);
+        assert_eq!(sum(vec![tree(1, 2), tree(-1, 2)])?, [0, 0, 4]);
+        assert_eq!(sum(vec![tree(1, 2), tree(-1, -2)])?, [0]);
+        assert_eq!(sum(vec![])?, [0]);
+        Ok(())
+    }
 }

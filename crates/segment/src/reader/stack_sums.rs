@@ -45,14 +45,14 @@ impl StackSums {
         tree(&self.sealed, &self.sums)
     }
 
-    /// The sum of all `parts` as one call tree; sums wrap. The same as merging the call trees of the parts, but for the symbols
-    /// that no node uses.
+    /// The sum of all `parts` as one call tree without nodes of no value; sums wrap. The same as merging the call trees of the
+    /// parts and pruning, but for the symbols that no node uses.
     pub fn merge(mut parts: Vec<Self>) -> ValueTree {
         // The same dictionaries have one union, in whatever order they come.
         parts.sort_by_key(|part| part.place);
         match Self::union(&parts) {
             Some(union) => union.sum(&parts),
-            None => merge(parts.into_iter().map(|part| (part.into_tree(), 0)).collect(), 1),
+            None => merge(parts.into_iter().map(|part| (part.into_tree(), 0)).collect(), 1).prune(),
         }
     }
 
