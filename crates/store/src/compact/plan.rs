@@ -198,7 +198,9 @@ fn plan_hours(free: &[&Arc<SegmentEntry>], policy: &CompactionPolicy, now: i64, 
             entry.level == 0 || over && weight(entry) <= fresh_bytes.saturating_mul(policy.rewrite_ratio)
         };
         let inputs: Vec<&Arc<SegmentEntry>> = of_hour.into_iter().filter(joins).collect();
-        plans.extend(split(inputs, policy).into_iter().map(|inputs| compaction(inputs, 1)));
+        // A part without any would come out as it went in, and be planned again.
+        let has_fresh = |part: &Vec<&Arc<SegmentEntry>>| part.iter().any(|entry| entry.level == 0);
+        plans.extend(split(inputs, policy).into_iter().filter(has_fresh).map(|inputs| compaction(inputs, 1)));
     }
 }
 

@@ -63,13 +63,22 @@ fn carried_out(before: &Manifest, plan: &CompactionPlan, rows_max: u64, next: &m
 }
 
 fn entries() -> impl Strategy<Value = Vec<Arc<SegmentEntry>>> {
-    let one = (prop::sample::select(vec!["a", "b"]), 0_i64..2, 0_u32..9, 0_i64..24 * 60, 0_i64..90, 0_u64..30_000_000);
+    // Most are young and of a few hours, where most is decided.
+    let level = prop_oneof![2 => 0_u32..2, 1 => 0_u32..9];
+    let minute = prop_oneof![2 => 0_i64..120, 1 => 0_i64..24 * 60];
+    let (length, rows, first) = (prop_oneof![0_i64..2, 0_i64..90], 0_u64..30_000_000, 0_u128..4);
+    let one = (prop::sample::select(vec!["a", "b"]), 0_i64..2, level, minute, length, rows, first);
     prop::collection::vec(one, 0..60).prop_map(|entries| {
-        let made = |(number, (tenant, day, level, minute, length, rows)): (usize, (_, i64, _, i64, i64, u64))| {
-            let start = DAY_START + day * 24 * HOUR + minute * MINUTE;
-            let end = (start + length * MINUTE).min(DAY_START + (day + 1) * 24 * HOUR - 1);
-            entry(number as u128, tenant, level, (start, end), if level == 0 { rows / 50 } else { rows })
-        };
+        let made =
+            |(number, (tenant, day, level, minute, length, rows, first)): (usize, (_, i64, _, i64, i64, u64, u128))| {
+                let start = DAY_START + day * 24 * HOUR + minute * MINUTE;
+                let end = (start + length * MINUTE).min(DAY_START + (day + 1) * 24 * HOUR - 1);
+                let mut made =
+                    entry(number as u128, tenant, level, (start, end), if level < 2 { rows / 50 } else { rows });
+                let services = (first..=first + number as u128 % 3).map(|service| format!("s{service}"));
+                Arc::make_mut(&mut made).services = services.collect();
+                made
+            };
         entries.into_iter().enumerate().map(made).collect()
     })
 }
@@ -94,7 +103,7 @@ fn check_plans(manifest: &Manifest, busy: &Busy, policy: &CompactionPolicy, plan
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plans_are_of_one_tenant_and_day_and_planning_ends(
@@ -138,6 +147,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_fresh_segment_alone_does_not_have_the_others_of_its_hour_merged_again_and_again() {
+    let policy = CompactionPolicy { inputs_max: 2, ..CompactionPolicy::default() };
+    // By services, the two of level 1 are neighbours and the fresh one is left over.
+    let at = |number, level| entry(number, "a", level, (DAY_START, DAY_START + MINUTE), 1000);
+    let of_service = |number, level, service: &str| {
+        Arc::new(SegmentEntry { services: vec![service.to_owned()], ..(*at(number, level)).clone() })
+    };
+    let segments = manifest(vec![of_service(1, 1, "a"), of_service(2, 1, "b"), of_service(3, 0, "c")]);
+    assert_eq!(plan(&segments, &Busy::default(), &policy, DAY_START + 3 * HOUR), []);
+    let segments = manifest(vec![of_service(1, 1, "a"), of_service(2, 0, "b"), of_service(3, 0, "c")]);
+    let plans = plan(&segments, &Busy::default(), &policy, DAY_START + 3 * HOUR);
+    assert_eq!(plans.iter().map(|plan| plan.inputs.len()).collect::<Vec<_>>(), [2]);
 }
 
 /// A flush of every tenant every five minutes for two days, and late ones for the day before. What is written again is
