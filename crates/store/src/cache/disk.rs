@@ -58,6 +58,8 @@ struct Shared {
     broken: AtomicBool,
     pending: AtomicU64,
     settled: Notify,
+    /// Numbers the temporary names: two tasks that write one extent must not take each other's file.
+    writes: AtomicU64,
     /// Locked as long as the cache is open.
     _lock: File,
 }
@@ -155,6 +157,7 @@ impl Shared {
             broken: AtomicBool::new(false),
             pending: AtomicU64::new(0),
             settled: Notify::new(),
+            writes: AtomicU64::new(0),
             _lock: lock,
             folder,
         };
@@ -183,9 +186,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes a file of `bytes`, and deletes the ones that have to go for it.
-    fn take_in(&self, key: Key, is_written: bool, bytes: u64) {
+    /// Notes a file of `bytes` unless it is known, and deletes the ones that have to go for it; the answer is whether it was
+    /// noted and stays.
+    fn take_in(&self, key: Key, is_written: bool, bytes: u64) -> bool {
         let mut index = self.index.lock();
+        if index.contains(&key) {
+            return false;
+        }
         let evicted = index.put(key, is_written, bytes);
         let (is_kept, total) = (index.contains(&key), index.bytes());
         drop(index);
@@ -195,6 +202,7 @@ impl Shared {
         }
         metrics::counter!(CACHE_EVICTIONS, "tier" => "disk").increment(evicted.len() as u64);
         metrics::gauge!(CACHE_BYTES, "tier" => "disk").set(total as f64);
+        is_kept
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -212,18 +220,16 @@ impl Shared {
     }
 
     fn write_or_stop(&self, key: &Key, body: &Bytes) {
-        if self.broken.load(Ordering::Relaxed) || self.index.lock().contains(key) {
-            return;
-        }
         let (path, bytes) = (self.path(key), (HEADER_BYTES + body.len()) as u64);
-        // room is made before it is taken, so that the bound holds at every moment
-        self.take_in(*key, false, bytes);
-        if !self.index.lock().contains(key) {
+        // Room is made before it is taken, so that the bound holds at every moment. What another task writes, or has written, is
+        // left to it.
+        if self.broken.load(Ordering::Relaxed) || !self.take_in(*key, false, bytes) {
             return;
         }
-        let Err(error) = write_file(&path, key, body) else { return self.written_whole(key, bytes) };
+        let temporary = path.with_extension(format!("{}.tmp", self.writes.fetch_add(1, Ordering::Relaxed)));
+        let Err(error) = write_file(&temporary, &path, key, body) else { return self.written_whole(key, bytes) };
         self.index.lock().remove(key);
-        drop(fs::remove_file(temporary(&path)));
+        drop(fs::remove_file(temporary));
         if !self.broken.swap(true, Ordering::Relaxed) {
             let folder = self.folder.display();
             tracing::warn!(%folder, %error, "the cache cannot be written and is only read from now on");
@@ -262,10 +268,6 @@ fn key_of(name: &str) -> Option<Key> {
     Some((u128::from_str_radix(object, 16).ok()?, u64::from_str_radix(at, 16).ok()?))
 }
 
-fn temporary(path: &Path) -> PathBuf {
-    path.with_extension("tmp")
-}
-
 fn checksum(key: &Key, body: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(name_of(key).as_bytes());
@@ -273,7 +275,7 @@ fn checksum(key: &Key, body: &[u8]) -> u64 {
     hash.digest()
 }
 
-fn write_file(path: &Path, key: &Key, body: &[u8]) -> io::Result<()> {
+fn write_file(temporary: &Path, path: &Path, key: &Key, body: &[u8]) -> io::Result<()> {
     let mut file = Vec::with_capacity(HEADER_BYTES + body.len());
     file.extend_from_slice(MAGIC);
     file.extend_from_slice(&u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes());
@@ -282,8 +284,8 @@ fn write_file(path: &Path, key: &Key, body: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::write(temporary(path), &file)?;
-    fs::rename(temporary(path), path)
+    fs::write(temporary, &file)?;
+    fs::rename(temporary, path)
 }
 
 /// The body of a file, if it is whole and of this name.
@@ -295,4 +297,41 @@ fn body(key: &Key, file: Vec<u8>) -> Option<Bytes> {
         && u32::from_le_bytes(*length) as usize == body.len()
         && expected == checksum(key, body).to_le_bytes();
     is_whole.then(|| Bytes::from(file).slice(HEADER_BYTES..))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn tasks_that_write_the_same_extents_do_not_disturb_each_other()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let (threads, extents) = (4, 100);
+        // Room for all, and for a tenth of them.
+        for bytes_max in [1 << 20, 400] {
+            let shared = Shared::open(folder.path().join(bytes_max.to_string()), bytes_max)?;
+            let start = Barrier::new(threads);
+            std::thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| {
+                        for at in 0..extents {
+                            start.wait();
+                            shared.write_or_stop(&(7, at), &Bytes::from_static(b"the bytes of an extent"));
+                        }
+                    });
+                }
+            });
+            assert!(!shared.broken.load(Ordering::Relaxed), "a write failed with {bytes_max}");
+            let known: Vec<Key> =
+                (0..extents).map(|at| (7, at)).filter(|key| shared.index.lock().contains(key)).collect();
+            assert_eq!(known.len(), if bytes_max == 400 { 10 } else { 100 });
+            for key in known {
+                assert_eq!(shared.read(&key).as_deref(), Some(&b"the bytes of an extent"[..]));
+            }
+        }
+        Ok(())
+    }
 }
