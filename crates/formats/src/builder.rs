@@ -210,6 +210,14 @@ impl ProfileBuilder {
         self
     }
 
+    /// Makes room for `rows` samples with so many values and labels each.
+    pub(crate) fn reserve_rows(&mut self, rows: usize, values: usize, labels: usize) {
+        self.samples.stack_offsets.reserve(rows);
+        self.samples.label_offsets.reserve(rows);
+        self.samples.values.reserve(rows * values);
+        self.samples.labels.reserve(rows * labels);
+    }
+
     /// The profile.
     ///
     /// # Errors

@@ -187,21 +187,24 @@ impl<'a> Chunk<'a> {
     fn skip(&self, cursor: &mut Cursor<'a>, class: u32) -> Result<()> {
         let class = self.classes.get(class);
         match class.kind {
-            Kind::Byte => cursor.byte().map(drop),
-            Kind::Short => cursor.short().map(drop),
-            Kind::Int => cursor.int().map(drop),
-            Kind::Long => cursor.long().map(drop),
-            Kind::Float => cursor.take(4).map(drop),
-            Kind::Double => cursor.take(8).map(drop),
             Kind::Text => cursor.text().map(drop),
             Kind::Object => {
                 readable(class, cursor)?;
                 class.fields.iter().try_for_each(|field| self.skip_field(cursor, field))
             }
+            number => cursor.skip_number(number),
         }
     }
 
+    #[inline]
     pub(super) fn skip_field(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<()> {
+        match field.number {
+            Some(kind) => cursor.skip_number(kind),
+            None => self.skip_values(cursor, field),
+        }
+    }
+
+    fn skip_values(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<()> {
         let count = if field.is_list { cursor.count(0)? } else { 1 };
         if self.takes_nothing(field) {
             return Ok(());
@@ -229,6 +232,12 @@ impl<'a> Chunk<'a> {
     /// The value of `field` at the cursor, which moves past it.
     #[inline]
     pub(super) fn field(&self, cursor: &mut Cursor<'a>, field: &Field) -> Result<Value<'a>> {
+        if let Some(kind) = field.number {
+            return match field.is_constant {
+                true => Ok(Value::Constant(field.class, cursor.long()?)),
+                false => number(cursor, kind),
+            };
+        }
         let is_object = !field.is_constant && self.classes.get(field.class).kind == Kind::Object;
         if !field.is_list && !is_object {
             return self.field_here(cursor, field);
@@ -255,16 +264,11 @@ impl<'a> Chunk<'a> {
 
     /// The value of `class` at the cursor, which moves past it unless it is an object.
     fn value_here(&self, cursor: &mut Cursor<'a>, class: u32) -> Result<Value<'a>> {
-        Ok(match self.classes.get(class).kind {
-            Kind::Byte => Value::Int(i64::from(cursor.byte()?)),
-            Kind::Short => Value::Int(cursor.short()?),
-            Kind::Int => Value::Int(cursor.int()?),
-            Kind::Long => Value::Int(cursor.long()?),
-            Kind::Float => Value::Float(f64::from(f32::from_be_bytes(cursor.array()?))),
-            Kind::Double => Value::Float(f64::from_be_bytes(cursor.array()?)),
-            Kind::Text => Value::Text(cursor.text()?),
-            Kind::Object => Value::Object(class, cursor.position()),
-        })
+        match self.classes.get(class).kind {
+            Kind::Text => Ok(Value::Text(cursor.text()?)),
+            Kind::Object => Ok(Value::Object(class, cursor.position())),
+            kind => number(cursor, kind),
+        }
     }
 
     /// The value that a constant stands for; `None` where there is no such constant.
@@ -392,8 +396,27 @@ impl Clock {
     }
 
     fn nanos_of(&self, ticks: i128) -> i128 {
+        // Seconds and what is left of one by themselves come to the same, and take no division of 128 bits.
+        if let (Ok(ticks), 1..=9_000_000_000) = (i64::try_from(ticks), self.ticks_per_second) {
+            let (seconds, rest) = (ticks / self.ticks_per_second, ticks % self.ticks_per_second);
+            return i128::from(seconds) * 1_000_000_000 + i128::from(rest * 1_000_000_000 / self.ticks_per_second);
+        }
         ticks * 1_000_000_000 / i128::from(self.ticks_per_second)
     }
+}
+
+/// The number of this kind at the cursor, which moves past it; none is 0.
+#[inline]
+fn number<'a>(cursor: &mut Cursor<'a>, kind: Kind) -> Result<Value<'a>> {
+    Ok(match kind {
+        Kind::Byte => Value::Int(i64::from(cursor.byte()?)),
+        Kind::Short => Value::Int(cursor.short()?),
+        Kind::Int => Value::Int(cursor.int()?),
+        Kind::Long => Value::Int(cursor.long()?),
+        Kind::Float => Value::Float(f64::from(f32::from_be_bytes(cursor.array()?))),
+        Kind::Double => Value::Float(f64::from_be_bytes(cursor.array()?)),
+        Kind::Text | Kind::Object => Value::Int(0),
+    })
 }
 
 fn readable(class: &Class, cursor: &Cursor<'_>) -> Result<()> {

@@ -4,6 +4,8 @@
 
 use flamestore_model::{Error, Result};
 
+use super::metadata::Kind;
+
 /// A place in a chunk.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
@@ -19,8 +21,8 @@ pub(super) enum Text<'a> {
     Empty,
     Utf8(&'a [u8]),
     Latin1(&'a [u8]),
-    /// This many UTF-16 units, as numbers of the chunk.
-    Utf16(Cursor<'a>, usize),
+    /// UTF-16 units, as numbers of a chunk that is compressed or not.
+    Utf16(&'a [u8], bool),
     /// The key of a constant.
     Ref(i64),
 }
@@ -93,6 +95,19 @@ impl<'a> Cursor<'a> {
         if self.is_compressed { self.varint() } else { self.array().map(i64::from_be_bytes) }
     }
 
+    /// Moves past a number of this kind, if it is one.
+    #[inline]
+    pub(super) fn skip_number(&mut self, kind: Kind) -> Result<()> {
+        match kind {
+            Kind::Short | Kind::Int | Kind::Long if self.is_compressed => self.varint().map(drop),
+            Kind::Byte => self.byte().map(drop),
+            Kind::Short => self.take(2).map(drop),
+            Kind::Int | Kind::Float => self.take(4).map(drop),
+            Kind::Long | Kind::Double => self.take(8).map(drop),
+            Kind::Text | Kind::Object => Ok(()),
+        }
+    }
+
     /// The next number of the type `int`, which counts things of at least `bytes_min` bytes each that follow.
     pub(super) fn count(&mut self, bytes_min: usize) -> Result<usize> {
         let count = self.int()?;
@@ -136,11 +151,11 @@ impl<'a> Cursor<'a> {
             }
             4 => {
                 let count = self.count(1)?;
-                let start = *self;
+                let start = self.at;
                 for _ in 0..count {
                     self.short()?;
                 }
-                Ok(Text::Utf16(start, count))
+                Ok(Text::Utf16(&self.bytes[start..self.at], self.is_compressed))
             }
             5 => {
                 let length = self.count(1)?;
@@ -168,7 +183,7 @@ impl Text<'_> {
         match self {
             Text::Empty | Text::Ref(_) => 0,
             Text::Utf8(bytes) | Text::Latin1(bytes) => bytes.len(),
-            Text::Utf16(_, count) => *count,
+            Text::Utf16(units, is_compressed) => units_of(units, *is_compressed).count(),
         }
     }
 
@@ -189,12 +204,18 @@ impl Text<'_> {
             Text::Latin1(bytes) => {
                 bytes.iter().for_each(|byte| out.extend(char::from(*byte).encode_utf8(&mut utf8).bytes()));
             }
-            Text::Utf16(mut units, count) => {
-                let units = (0..count).map_while(|_| units.short().ok());
-                let units = units.map(|unit| u16::from_le_bytes([unit.to_le_bytes()[0], unit.to_le_bytes()[1]]));
-                let chars = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
+            Text::Utf16(units, is_compressed) => {
+                let chars = char::decode_utf16(units_of(units, is_compressed))
+                    .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
                 chars.for_each(|c| out.extend(c.encode_utf8(&mut utf8).bytes()));
             }
         }
     }
+}
+
+/// The UTF-16 units in `bytes`.
+fn units_of(bytes: &[u8], is_compressed: bool) -> impl Iterator<Item = u16> {
+    let mut cursor = Cursor::new(bytes, is_compressed);
+    std::iter::from_fn(move || if cursor.left() == 0 { None } else { cursor.short().ok() })
+        .map(|unit| u16::from_le_bytes([unit.to_le_bytes()[0], unit.to_le_bytes()[1]]))
 }

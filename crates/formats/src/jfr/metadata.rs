@@ -70,6 +70,8 @@ pub(super) struct Field {
     pub(super) is_constant: bool,
     /// Whether it holds a count of values, and them.
     pub(super) is_list: bool,
+    /// How its number is written, where it holds one number: the key of a constant too. Nearly all fields of events and frames do.
+    pub(super) number: Option<Kind>,
     /// What its number counts.
     pub(super) unit: TimeUnit,
     annotations: Vec<(i64, Arc<str>)>,
@@ -129,12 +131,19 @@ impl Classes {
             }
         }
         let names: HashMap<i64, Arc<str>> = out.classes.iter().map(|class| (class.id, class.name.clone())).collect();
+        let kinds: Vec<Kind> = out.classes.iter().map(|class| class.kind).collect();
         for class in &mut out.classes {
             for field in &mut class.fields {
                 match out.ids.get(&field.class_id) {
                     Some(found) => field.class = *found,
                     None => class.is_broken = true,
                 }
+                field.number = match kinds[field.class as usize] {
+                    _ if field.is_list => None,
+                    _ if field.is_constant => Some(Kind::Long),
+                    Kind::Object | Kind::Text => None,
+                    number => Some(number),
+                };
                 field.unit = unit_of(&field.annotations, &names);
             }
         }
@@ -262,6 +271,7 @@ impl<'t> ElementReader<'t> {
                     class: 0,
                     is_constant: attributes.constant_pool.is_some_and(|text| &**text == "true"),
                     is_list: attributes.dimension.is_some_and(|text| &**text == "1"),
+                    number: None,
                     unit: TimeUnit::Ticks,
                     annotations: Vec::new(),
                 });

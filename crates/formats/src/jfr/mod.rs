@@ -26,6 +26,8 @@ mod metadata;
 mod settings;
 mod symbols;
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use flamestore_model::{Error, Label, LabelValue, ProfileBatch, Result};
 use hashbrown::HashMap;
@@ -113,6 +115,11 @@ struct Recording<'a> {
     time: Option<(i64, i64)>,
 }
 
+/// The most samples that room is made for at once, before they are read.
+const ROWS_RESERVED_MAX: usize = 1 << 14;
+/// Labels of most samples: the thread's name and number, its state, the time.
+const LABELS_EXPECTED: usize = 4;
+
 /// How an event's class is read.
 struct Shape {
     event: Event,
@@ -121,10 +128,14 @@ struct Shape {
     slots: Vec<Option<Slot>>,
     /// What the times of the event count.
     units: [TimeUnit; SLOTS],
+    /// Events of the class in the chunk that room was not made for.
+    ahead: Cell<usize>,
 }
 
 /// An event's values by slot.
 type Values<'a> = [Option<Value<'a>>; SLOTS];
+
+const NO_VALUES: Values<'static> = [None; SLOTS];
 
 impl Recording<'_> {
     fn chunk(&mut self, chunk: &Chunk<'_>) -> Result<()> {
@@ -134,10 +145,11 @@ impl Recording<'_> {
         self.time = Some((start_min.min(clock.start_nanos), end_max.max(end)));
         let shapes = shapes(chunk);
         let settings = self.settings(chunk, &shapes)?;
+        let mut values = NO_VALUES;
         chunk.each_event(|class, cursor| match shapes.get(&class) {
             None | Some(Shape { event: Event::Setting, .. }) => Ok(()),
             Some(shape) => {
-                let values = values(chunk, class, shape, cursor)?;
+                read_values(chunk, class, shape, cursor, &mut values)?;
                 self.event(chunk, shape, &settings, &values)
             }
         })?;
@@ -160,12 +172,18 @@ impl Recording<'_> {
         Ok(state)
     }
 
+    /// What the chunk says of its settings, wherever it does. Events are counted on the way.
     fn settings(&self, chunk: &Chunk<'_>, shapes: &HashMap<u32, Shape>) -> Result<Settings> {
         let has_wall_clock = shapes.values().any(|shape| shape.event == Event::WallClock);
         let mut settings = Settings::new(self.options.period_nanos, has_wall_clock);
+        let mut values = NO_VALUES;
         chunk.each_event(|class, cursor| {
-            let Some(shape) = shapes.get(&class).filter(|shape| shape.event == Event::Setting) else { return Ok(()) };
-            let values = values(chunk, class, shape, cursor)?;
+            let Some(shape) = shapes.get(&class) else { return Ok(()) };
+            if shape.event != Event::Setting {
+                shape.ahead.set(shape.ahead.get() + 1);
+                return Ok(());
+            }
+            read_values(chunk, class, shape, cursor, &mut values)?;
             let name = chunk.short_text(values[Slot::SettingName as usize], "string")?;
             let value = chunk.short_text(values[Slot::SettingValue as usize], "string")?;
             settings.take(number(&values, Slot::SettingOf), &name, &value);
@@ -240,6 +258,10 @@ impl Recording<'_> {
             growing.builder.period(spec.period.0, spec.period.1, period);
             growing
         });
+        match shape.ahead.take() {
+            0 => {}
+            rows => growing.builder.reserve_rows(rows.min(ROWS_RESERVED_MAX), spec.types.len(), LABELS_EXPECTED),
+        }
         let mut adder = Adder { growing, spent: &mut self.spent, chunk, limits: self.limits };
         let value = |slot: Slot| values[slot as usize];
         let mut labels = std::mem::take(&mut self.labels);
@@ -298,22 +320,28 @@ fn shapes(chunk: &Chunk<'_>) -> HashMap<u32, Shape> {
                 units[*slot as usize] = field.unit;
             }
         }
-        Some((number, Shape { event, class_id: class.id, slots, units }))
+        Some((number, Shape { event, class_id: class.id, slots, units, ahead: Cell::default() }))
     });
     shapes.collect()
 }
 
-/// The values of an event at the cursor.
-fn values<'a>(chunk: &Chunk<'a>, class: u32, shape: &Shape, mut cursor: Cursor<'a>) -> Result<Values<'a>> {
+/// Reads the values of an event at the cursor, in place of those that were there: there are many events.
+fn read_values<'a>(
+    chunk: &Chunk<'a>,
+    class: u32,
+    shape: &Shape,
+    mut cursor: Cursor<'a>,
+    values: &mut Values<'a>,
+) -> Result<()> {
     chunk.check_readable(class, &cursor)?;
-    let mut values = [None; SLOTS];
+    values.fill(None);
     for (field, slot) in chunk.classes.get(class).fields.iter().zip(&shape.slots) {
         match slot {
             Some(slot) => values[*slot as usize] = Some(chunk.field(&mut cursor, field)?),
             None => chunk.skip_field(&mut cursor, field)?,
         }
     }
-    Ok(values)
+    Ok(())
 }
 
 /// The number in a slot; 0 where there is none.
