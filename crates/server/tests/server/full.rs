@@ -58,8 +58,9 @@ async fn a_tenant_with_too_many_series_is_told_when_to_come_again_in_every_proto
 async fn a_tenant_over_its_rate_is_told_when_to_come_again_in_every_protocol() {
     let one = NonZeroU32::new(1);
     let running = Running::start_configured(ServerConfig { bytes_per_second: one, burst_bytes: one, ..config() }).await;
-    // as much as a tenant that rested may send
-    let first = running.post("/ingest?name=app.cpu", &[("content-type", "text/plain")], b"main;read 3".to_vec()).await;
+    // As much as a tenant that rested may send, and an hour to come back from it.
+    let lines = "main;read 3\n".repeat(300).into_bytes();
+    let first = running.post("/ingest?name=app.cpu", &[("content-type", "text/plain")], lines).await;
     assert_eq!(first.status, 200, "{first:?}");
     let another = [("content-type", "text/plain"), ("x-scope-orgid", "another")];
     let theirs = running.post("/ingest?name=app.cpu", &another, b"main;read 3".to_vec()).await;
