@@ -13,6 +13,7 @@ use arrow_array::{
     Array, BinaryArray, BinaryViewArray, FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray, StringArray,
     StructArray,
 };
+use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use flamestore_model::{Error, NONE, Result};
 
@@ -23,11 +24,27 @@ pub(super) struct Column<'a> {
     layers: Vec<Layer<'a>>,
     /// The array of the values.
     pub(super) values: &'a dyn Array,
+    nulls: Nulls<'a>,
 }
 
 enum Layer<'a> {
-    Keys { array: &'a dyn Array, keys: Integers<'a> },
+    Keys { nulls: Nulls<'a>, keys: Integers<'a> },
     Runs(Runs<'a>),
+}
+
+/// Which rows of an array are null, if any is: asked of the array, it is looked up row by row.
+#[derive(Clone, Copy)]
+struct Nulls<'a>(Option<&'a NullBuffer>);
+
+impl<'a> Nulls<'a> {
+    fn of(array: &'a dyn Array) -> Self {
+        Self(array.nulls().filter(|nulls| nulls.null_count() > 0))
+    }
+
+    #[inline]
+    fn is_valid(self, row: usize) -> bool {
+        self.0.is_none_or(|nulls| nulls.is_valid(row))
+    }
 }
 
 struct Runs<'a> {
@@ -45,13 +62,13 @@ impl<'a> Column<'a> {
         let mut layers = Vec::new();
         loop {
             if let Some(dictionary) = array.as_any_dictionary_opt() {
-                layers.push(Layer::Keys { array, keys: Integers::of(dictionary.keys())? });
+                layers.push(Layer::Keys { nulls: Nulls::of(array), keys: Integers::of(dictionary.keys())? });
                 array = dictionary.values();
             } else if let Some((ends, count, values)) = runs(array) {
                 layers.push(Layer::Runs(Runs { ends, count, at: 0 }));
                 array = values;
             } else {
-                return Ok(Self { layers, values: array });
+                return Ok(Self { layers, values: array, nulls: Nulls::of(array) });
             }
         }
     }
@@ -66,12 +83,12 @@ impl<'a> Column<'a> {
     pub(super) fn at(&mut self, mut row: usize) -> Option<usize> {
         for layer in &mut self.layers {
             row = match layer {
-                Layer::Keys { array, keys } if array.is_valid(row) => usize::try_from(keys.get(row)).ok()?,
+                Layer::Keys { nulls, keys } if nulls.is_valid(row) => usize::try_from(keys.get(row)).ok()?,
                 Layer::Keys { .. } => return None,
                 Layer::Runs(runs) => runs.at(row),
             };
         }
-        self.values.is_valid(row).then_some(row)
+        self.nulls.is_valid(row).then_some(row)
     }
 }
 
