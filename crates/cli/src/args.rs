@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::compare::Compare;
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome};
 use crate::list::{LabelList, Profile, Profiles, SeriesList, Top, Types};
@@ -40,6 +41,7 @@ enum Command {
     Replay(Replay),
     Merge(Merge),
     Diff(Diff),
+    Compare(Compare),
     Top(Top),
     Types(Types),
     Labels(LabelList),
@@ -82,6 +84,7 @@ impl Command {
             Self::Replay(command) => command.run().await,
             Self::Merge(command) => command.run().await,
             Self::Diff(command) => command.run().await,
+            Self::Compare(command) => command.run().await,
             Self::Top(command) => command.run().await,
             Self::Types(command) => command.run().await,
             Self::Labels(command) => command.run().await,

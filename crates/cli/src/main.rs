@@ -12,6 +12,7 @@
 mod allocator;
 mod args;
 mod client;
+mod compare;
 mod config;
 mod demo;
 mod failure;

@@ -13,8 +13,8 @@ use crate::client::{Client, Remote, note_empty, warn_damaged};
 use crate::failure::{Failure, Outcome};
 use crate::flame::{self, Caption, Tree};
 use crate::output::{self, Column};
-use crate::select::{self, Combine, Required};
-use crate::time::{Span, now, short};
+use crate::select::{self, Combine, Required, Sides};
+use crate::time::short;
 
 /// Nodes of a table where the user names no number: about a screen.
 const TABLE_NODES: i64 = 40;
@@ -87,22 +87,8 @@ pub(crate) enum Resolution {
 /// Compares two selections; stacks that exist on one side only are kept.
 #[derive(Args, Debug)]
 pub(crate) struct Diff {
-    /// What both sides select, as `process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name="api"}`.
-    #[arg(long, short, env = "FLAMESTORE_QUERY", value_name = "SELECTOR", value_parser = select::selector,
-          required_unless_present_all = ["before_query", "after_query"])]
-    query: Option<String>,
-    /// What the side before selects, where it differs from --query.
-    #[arg(long, env = "FLAMESTORE_BEFORE_QUERY", value_name = "SELECTOR", value_parser = select::selector)]
-    before_query: Option<String>,
-    /// What the side after selects, where it differs from --query.
-    #[arg(long, env = "FLAMESTORE_AFTER_QUERY", value_name = "SELECTOR", value_parser = select::selector)]
-    after_query: Option<String>,
-    /// The time range before, `A..B`; its end is not included.
-    #[arg(long, env = "FLAMESTORE_BEFORE", value_name = "A..B", allow_hyphen_values = true)]
-    before: Span,
-    /// The time range after, `A..B`; its end is not included.
-    #[arg(long, env = "FLAMESTORE_AFTER", value_name = "A..B", allow_hyphen_values = true)]
-    after: Span,
+    #[command(flatten)]
+    sides: Sides,
     /// The form of the answer.
     #[arg(long, env = "FLAMESTORE_DIFF_FORMAT", value_enum, default_value = "folded")]
     format: DiffFormat,
@@ -197,9 +183,7 @@ impl Merge {
 impl Diff {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
-        let now = now();
-        let before = side("--before", self.before_query.as_ref().or(self.query.as_ref()), self.before, now)?;
-        let after = side("--after", self.after_query.as_ref().or(self.query.as_ref()), self.after, now)?;
+        let (before, after) = self.sides.selections()?;
         let client = self.remote.connect().await?;
         let request = DiffRequest {
             before: Some(before.clone()),
@@ -284,11 +268,6 @@ impl Shape {
             None => 0,
         }
     }
-}
-
-fn side(flag: &str, query: Option<&String>, span: Span, now: i64) -> Outcome<Selection> {
-    let query = query.map(String::as_str).unwrap_or_default();
-    select::selection(query, span, now).map_err(|e| Failure::new(format!("{flag}: {e}")))
 }
 
 fn range_words(selection: &Selection) -> String {

@@ -30,6 +30,28 @@ pub(crate) struct Required {
     window: Window,
 }
 
+/// Which profiles are compared with which.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Selection")]
+pub(crate) struct Sides {
+    /// What both sides select, as `process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name="api"}`.
+    #[arg(long, short, env = "FLAMESTORE_QUERY", value_name = "SELECTOR", value_parser = selector,
+          required_unless_present_all = ["before_query", "after_query"])]
+    query: Option<String>,
+    /// What the side before selects, where it differs from --query.
+    #[arg(long, env = "FLAMESTORE_BEFORE_QUERY", value_name = "SELECTOR", value_parser = selector)]
+    before_query: Option<String>,
+    /// What the side after selects, where it differs from --query.
+    #[arg(long, env = "FLAMESTORE_AFTER_QUERY", value_name = "SELECTOR", value_parser = selector)]
+    after_query: Option<String>,
+    /// The time range before, `A..B`; its end is not included.
+    #[arg(long, env = "FLAMESTORE_BEFORE", value_name = "A..B", allow_hyphen_values = true)]
+    before: Span,
+    /// The time range after, `A..B`; its end is not included.
+    #[arg(long, env = "FLAMESTORE_AFTER", value_name = "A..B", allow_hyphen_values = true)]
+    after: Span,
+}
+
 /// What the values of a series over time become; series are added up after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Combine {
@@ -46,6 +68,18 @@ pub(crate) enum Combine {
     Max,
     /// By how much they grew from the first profile on, restarts of the process aside.
     Added,
+}
+
+impl Sides {
+    /// What is before, and what is after.
+    pub(crate) fn selections(&self) -> Outcome<(Selection, Selection)> {
+        let now = now();
+        let side = |flag: &str, own: &Option<String>, span: Span| {
+            let query = own.as_ref().or(self.query.as_ref()).map(String::as_str).unwrap_or_default();
+            selection(query, span, now).map_err(|e| Failure::new(format!("{flag}: {e}")))
+        };
+        Ok((side("--before", &self.before_query, self.before)?, side("--after", &self.after_query, self.after)?))
+    }
 }
 
 impl Combine {

@@ -127,6 +127,25 @@ fn a_diff_keeps_what_exists_on_one_side_only() {
 }
 
 #[test]
+fn functions_of_two_periods_are_compared() {
+    let house = House::new();
+    let compare = |more: &[&str]| {
+        let (before, after) = ("2026-05-01T11:00:00Z..2026-05-01T12:30:00Z", "1777638600..1777644000");
+        let (query, args) = (api(), ["--before", before, "--after", after]);
+        house.server.run(&[&["compare", "--query", &query], &args[..], more].concat())
+    };
+    let json = compare(&["--format", "json", "--limit", "2"]).out;
+    let expected = concat!(
+        r#"{"name":"seek","self_before":0,"total_before":0,"self_after":2,"total_after":2,"#,
+        r#""self_significance":null,"total_significance":null}"#
+    );
+    assert!(json.contains(expected) && json.lines().count() == 4, "{json}");
+    let table = compare(&[]);
+    assert!(table.out.contains("28.6%") && table.out.contains("function"), "{}", table.out);
+    assert!(table.err.contains("less than two slices"), "{}", table.err);
+}
+
+#[test]
 fn functions_are_listed_by_their_own_value() {
     let house = House::new();
     let top = house.query(&["top", "--query", &api(), "--format", "json"]);

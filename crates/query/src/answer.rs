@@ -238,6 +238,35 @@ pub struct TimeSeries {
     pub points: Vec<TimePoint>,
 }
 
+/// What functions spend in two periods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// Functions whose own share of all grew significantly come first, the most grown first; then all others, by how much their
+    /// own share changed.
+    pub functions: Vec<FunctionChange>,
+    /// What all functions spend, before and after.
+    pub totals: [i64; 2],
+    /// In how many slices of either period functions were looked at.
+    pub slices: [u32; 2],
+}
+
+/// What one function spends in two periods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FunctionChange {
+    /// The frame name.
+    pub name: String,
+    /// The values of stacks that end in it, before and after.
+    pub self_values: [i64; 2],
+    /// The values of stacks it is on, before and after.
+    pub totals: [i64; 2],
+    /// By how many standard errors the function's own share of all changed: how far the change lies outside of what slices of
+    /// either period vary by. Positive where it grew; infinite where nothing varies; `None` where a period has less than two slices
+    /// with values.
+    pub self_significance: Option<f64>,
+    /// The same of its total share.
+    pub total_significance: Option<f64>,
+}
+
 /// The rows of a statement.
 pub struct SqlAnswer {
     /// Their columns.

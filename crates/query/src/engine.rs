@@ -7,12 +7,14 @@ use flamestore_calltree::{TopRow, ValueTree, top};
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Tenant};
 use flamestore_store::Store;
 
-use crate::answer::{Answer, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, Steps, TimeSeries};
+use crate::answer::{
+    Answer, Comparison, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, Steps, TimeSeries,
+};
 use crate::plan::{DiffNode, MergeNode};
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::sink::ReportSink;
-use crate::{codec, export, metadata, sql};
+use crate::{codec, compare, export, metadata, sql};
 
 /// How often a query is asked at most: of a damaged year its months answer, of a damaged month its days.
 const ASKED_MAX: usize = 3;
@@ -83,6 +85,17 @@ impl Engine {
     /// As [`Engine::merge`].
     pub async fn top(&self, query: &Query) -> Result<Answer<Vec<TopRow>>> {
         Ok(self.merge(query).await?.map(|tree| top(&tree)))
+    }
+
+    /// The functions of two selections with what they spend in each, those that grew by more than they vary first.
+    ///
+    /// Reads the two selections, and each again in some twelve slices of time.
+    ///
+    /// # Errors
+    /// As [`Engine::merge`].
+    pub async fn compare_functions(&self, before: &Query, after: &Query) -> Result<Answer<Comparison>> {
+        let diff = self.diff(before, after).await?;
+        compare::compare(self, diff, before, after).await
     }
 
     /// The names of the labels of the selected series, those derived from the profile type included, sorted.

@@ -21,6 +21,7 @@
 mod answer;
 mod budget;
 mod codec;
+mod compare;
 mod engine;
 mod error;
 mod export;
@@ -37,8 +38,8 @@ mod sql;
 mod tables;
 
 pub use answer::{
-    Answer, Combine, DamagedSegment, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, Steps, TimePoint,
-    TimeSeries,
+    Answer, Combine, Comparison, DamagedSegment, FunctionChange, Pick, ProfileEntry, Query, QueryReport, SeriesEntry,
+    SqlAnswer, Steps, TimePoint, TimeSeries,
 };
 pub use engine::{Engine, QueryOptions};
 pub use flamestore_segment::ReadFrom;

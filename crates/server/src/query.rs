@@ -71,10 +71,7 @@ impl Queries {
         if form.format == v1::AnswerFormat::Pprof {
             return Err(Error::invalid("a diff has no pprof form: ask for a flame graph, arrow or folded"));
         }
-        let combine = translate::combine(message.combine)?;
-        let side = |selection, side: &str| translate::query(&tenant, selection).map_err(|e| e.with("side", side));
-        let before = Query { combine, ..side(message.before, "before")? };
-        let after = Query { combine, ..side(message.after, "after")? };
+        let (before, after) = sides(&tenant, message.before, message.after, message.combine)?;
         let answer = self.engine.diff(&before, &after).await?;
         let tree = answer.value;
         let compared = self.compute.run(move || diff_answer(&tree, &form)).await?;
@@ -96,6 +93,18 @@ impl Queries {
             total: totals.first().copied().unwrap_or_default(),
             report: Some(translate::report(answer.report)),
         })
+    }
+
+    async fn compare_functions(
+        &self,
+        request: Request<v1::CompareFunctionsRequest>,
+    ) -> Result<v1::CompareFunctionsResponse> {
+        let tenant = tenant_of(request.metadata())?;
+        let message = request.into_inner();
+        let limit = translate::limit(message.limit, TOP_LIMIT_DEFAULT);
+        let (before, after) = sides(&tenant, message.before, message.after, message.combine)?;
+        let answer = self.engine.compare_functions(&before, &after).await?;
+        Ok(translate::comparison(answer.value, limit, answer.report))
     }
 
     async fn series(&self, request: Request<v1::SeriesRequest>) -> Result<v1::SeriesResponse> {
@@ -181,6 +190,21 @@ impl Queries {
     }
 }
 
+/// What is compared.
+///
+/// # Errors
+/// `Invalid`, naming the side that is wrong.
+fn sides(
+    tenant: &Tenant,
+    before: Option<v1::Selection>,
+    after: Option<v1::Selection>,
+    combine: i32,
+) -> Result<(Query, Query)> {
+    let combine = translate::combine(combine)?;
+    let side = |selection, side: &str| translate::query(tenant, selection).map_err(|e| e.with("side", side));
+    Ok((Query { combine, ..side(before, "before")? }, Query { combine, ..side(after, "after")? }))
+}
+
 fn merge_response(answer: v1::merge_response::Answer, report: flamestore_query::QueryReport) -> v1::MergeResponse {
     v1::MergeResponse { answer: Some(answer), report: Some(translate::report(report)) }
 }
@@ -223,6 +247,7 @@ serve! {
     merge: MergeRequest -> MergeResponse,
     diff: DiffRequest -> DiffResponse,
     top: TopRequest -> TopResponse,
+    compare_functions: CompareFunctionsRequest -> CompareFunctionsResponse,
     series: SeriesRequest -> SeriesResponse,
     label_names: LabelNamesRequest -> LabelNamesResponse,
     label_values: LabelValuesRequest -> LabelValuesResponse,

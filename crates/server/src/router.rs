@@ -239,7 +239,7 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 43);
+        assert_eq!(paths.len(), 44);
         assert!(methods().is_ok());
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use flamestore_calltree::{FlameLevels, TopRow};
 use flamestore_model::{Error, Labels, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_proto::v1;
-use flamestore_query::{Combine, ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries};
+use flamestore_query::{
+    Combine, Comparison, FunctionChange, ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries,
+};
 
 /// Nodes of a flame graph where the request does not say.
 pub(crate) const MAX_NODES_DEFAULT: usize = 8192;
@@ -150,6 +152,27 @@ pub(crate) fn profile_summary(entry: &ProfileEntry) -> v1::ProfileSummary {
 pub(crate) fn top_function(row: TopRow) -> v1::TopFunction {
     let first = |values: &[i64]| values.first().copied().unwrap_or_default();
     v1::TopFunction { self_: first(&row.self_values), total: first(&row.totals), name: row.name }
+}
+
+/// The first `limit` functions of a comparison.
+pub(crate) fn comparison(found: Comparison, limit: usize, report: QueryReport) -> v1::CompareFunctionsResponse {
+    let change = |change: FunctionChange| v1::FunctionChange {
+        name: change.name,
+        self_before: change.self_values[0],
+        total_before: change.totals[0],
+        self_after: change.self_values[1],
+        total_after: change.totals[1],
+        self_significance: change.self_significance,
+        total_significance: change.total_significance,
+    };
+    v1::CompareFunctionsResponse {
+        functions: found.functions.into_iter().take(limit).map(change).collect(),
+        total_before: found.totals[0],
+        total_after: found.totals[1],
+        slices_before: found.slices[0],
+        slices_after: found.slices[1],
+        report: Some(self::report(report)),
+    }
 }
 
 pub(crate) fn flame_graph(levels: FlameLevels) -> v1::FlameGraph {
