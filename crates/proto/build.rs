@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "capabilities/v1/capabilities.proto",
     "flamestore/v1/flamestore.proto",
     "opentelemetry/proto/collector/logs/v1/logs.proto",
     "opentelemetry/proto/collector/trace/v1/trace.proto",
     "parca/debuginfo/v1alpha1/debuginfo.proto",
+    "parca/metastore/v1alpha1/metastore.proto",
     "parca/profilestore/v1alpha1/profilestore.proto",
+    "parca/query/v1alpha1/query.proto",
     "parca/telemetry/v1alpha1/telemetry.proto",
     "push/v1/push.proto",
     "querier/v1/querier.proto",

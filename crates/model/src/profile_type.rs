@@ -22,7 +22,7 @@ pub struct ProfileType {
 }
 
 /// How values of one profile relate to those of the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Temporality {
     /// What happened in the profile's window: sums over time mean something.
     Delta,

@@ -30,7 +30,7 @@ pub mod otlp {
     }
 }
 
-/// How Parca's agents write.
+/// How Parca's agents write, and its pages and tools read.
 pub mod parca {
     /// Debug information of builds.
     #[expect(missing_docs, reason = "generated from proto/parca/debuginfo, where every message is described")]
@@ -38,10 +38,33 @@ pub mod parca {
         tonic::include_proto!("parca.debuginfo.v1alpha1");
     }
 
+    /// Symbols.
+    pub mod metastore {
+        /// Version 1alpha1.
+        #[expect(missing_docs, reason = "generated from proto/parca/metastore, where every message is described")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.metastore.v1alpha1");
+        }
+    }
+
     /// Profiles.
     #[expect(missing_docs, reason = "generated from proto/parca/profilestore, where every message is described")]
     pub mod profilestore {
         tonic::include_proto!("parca.profilestore.v1alpha1");
+
+        /// Where the generated code of other packages looks for it.
+        pub mod v1alpha1 {
+            pub use super::{Label, LabelSet};
+        }
+    }
+
+    /// Questions and reports.
+    pub mod query {
+        /// Version 1alpha1.
+        #[expect(missing_docs, reason = "generated from proto/parca/query, where every message is described")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.query.v1alpha1");
+        }
     }
 
     /// Reports of the agents on themselves.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode};
 use flamestore_calltree::{TopRow, ValueTree, top};
-use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Tenant};
+use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Temporality, Tenant};
 use flamestore_store::Store;
 
 use crate::answer::{
@@ -135,6 +135,17 @@ impl Engine {
     pub async fn profile_types(&self, query: &Query) -> Result<Answer<Vec<ProfileType>>> {
         let (scope, sink) = self.scope(&query.tenant);
         let value = metadata::list_profile_types(&self.session, &scope, query).await?;
+        Ok(self.answer(value, &sink))
+    }
+
+    /// The profile types of the selected series, each with how its values relate over time, sorted. A type is there twice where
+    /// its series differ in that.
+    ///
+    /// # Errors
+    /// Those of every method.
+    pub async fn temporalities(&self, query: &Query) -> Result<Answer<Vec<(ProfileType, Temporality)>>> {
+        let (scope, sink) = self.scope(&query.tenant);
+        let value = metadata::list_temporalities(&self.session, &scope, query).await?;
         Ok(self.answer(value, &sink))
     }
 

@@ -10,7 +10,7 @@ use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, SortExpr, cast};
 use datafusion::prelude::{col, lit};
-use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, TimeRange, names};
+use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, Temporality, TimeRange, names};
 use flamestore_segment::{ReadFrom, Resolution};
 
 use crate::answer::{ProfileEntry, Query, SeriesEntry, Steps, TimePoint, TimeSeries};
@@ -76,6 +76,29 @@ pub(crate) async fn list_profile_types(
     let mut types = ids.iter().map(|id| id.parse()).collect::<Result<Vec<ProfileType>>>()?;
     types.sort();
     Ok(types)
+}
+
+pub(crate) async fn list_temporalities(
+    session: &Session,
+    scope: &Arc<Scope>,
+    query: &Query,
+) -> Result<Vec<(ProfileType, Temporality)>> {
+    use Temporality::{Cumulative, Delta, Instant, Unknown};
+    let frame = series_frame(session, scope, query)?;
+    let frame = frame.select([col("profile_type"), col("temporality")]).and_then(DataFrame::distinct);
+    let frame = frame.map_err(|error| session.inward(error))?;
+    let mut found = BTreeSet::new();
+    let take = |batch: RecordBatch| {
+        let (types, temporalities) = (column::<StringArray>(&batch, 0)?, column::<StringArray>(&batch, 1)?);
+        for row in 0..batch.num_rows() {
+            let text = temporalities.value(row);
+            let known = [Delta, Instant, Cumulative, Unknown].into_iter().find(|known| known.as_str() == text);
+            found.insert((types.value(row).parse()?, known.ok_or_else(|| wrong("temporality"))?));
+        }
+        Ok(())
+    };
+    session.for_each(frame.logical_plan(), take).await?;
+    Ok(found.into_iter().collect())
 }
 
 pub(crate) async fn list_series(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<Vec<SeriesEntry>> {

@@ -184,7 +184,11 @@ impl From<BodyError> for Refusal {
     }
 }
 
-fn message_of_json(input: MessageDescriptor, json: &[u8]) -> Result<Bytes> {
+/// The bytes of the message that `json` is; fields that it does not know are ignored.
+///
+/// # Errors
+/// `Invalid` when it is not its JSON.
+pub(crate) fn message_of_json(input: MessageDescriptor, json: &[u8]) -> Result<Bytes> {
     let wrong = |error: serde_json::Error| Error::invalid("the request is not the JSON of its message").because(error);
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let options = DeserializeOptions::new().deny_unknown_fields(false);
@@ -200,7 +204,10 @@ fn json_of_message(output: MessageDescriptor, message: &[u8]) -> Result<Bytes> {
 }
 
 /// The request as a gRPC call of one message.
-fn grpc_request(mut parts: request::Parts, message: Bytes) -> Result<Request> {
+///
+/// # Errors
+/// `Exhausted` for a message that no frame holds.
+pub(crate) fn grpc_request(mut parts: request::Parts, message: Bytes) -> Result<Request> {
     let too_long = |_| Error::exhausted("a message has 4 GiB or more").with("found", message.len());
     let length = u32::try_from(message.len()).map_err(too_long)?;
     let mut head = BytesMut::with_capacity(FRAME_HEAD_BYTES);
@@ -219,7 +226,10 @@ fn grpc_request(mut parts: request::Parts, message: Bytes) -> Result<Request> {
 }
 
 /// The metadata and the one message of a gRPC answer.
-async fn unary_answer(answer: Response) -> Result<(HeaderMap, Bytes), Refusal> {
+///
+/// # Errors
+/// What the answer is refused with.
+pub(crate) async fn unary_answer(answer: Response) -> Result<(HeaderMap, Bytes), Refusal> {
     let (mut parts, body) = answer.into_parts();
     put_right(&mut parts.headers);
     let broken = |error| Error::internal("an answer broke off").because(error);

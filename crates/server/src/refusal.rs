@@ -38,6 +38,14 @@ struct Told {
     details: Vec<Detail>,
 }
 
+#[derive(Serialize)]
+struct Numbered {
+    code: i32,
+    message: String,
+    /// None is told: when to try again stands in a header.
+    details: [Detail; 0],
+}
+
 impl Refusal {
     /// The refusal that `status` means: code, message, details and metadata.
     pub(crate) fn of(status: &Status) -> Self {
@@ -66,6 +74,14 @@ impl Refusal {
     pub(crate) fn with_code(mut self, code: Code) -> Self {
         self.code = code;
         self
+    }
+
+    /// The answer of a gateway from HTTP to gRPC: the code is its number.
+    pub(crate) fn into_numbered(self) -> Response {
+        let told = Numbered { code: i32::from(self.code), message: self.message.clone(), details: [] };
+        let mut answer = self.into_response();
+        *answer.body_mut() = Body::from(serde_json::to_vec(&told).unwrap_or_default());
+        answer
     }
 
     /// Adds a header.

@@ -1,7 +1,8 @@
 //! The one port: services, reflection, health, the doors of plain HTTP and the pages behind one router and one guard.
 //!
 //! ```text
-//! gRPC-Web ─▶ gRPC ─┐
+//! gRPC-Web ─▶ gRPC ─┐                         below any prefix
+//! GET of Parca's ───┤                         below any prefix that ends in /api
 //! gRPC ─────────────┼─▶ guard ─▶ Connect ─▶ gRPC ─▶ services, health, reflection
 //! Connect, HTTP ────┘                  └──────────▶ /ingest, … /ready, /metrics
 //! ```
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,6 +24,7 @@ use flamestore_proto::otlp::trace::trace_service_server::TraceServiceServer;
 use flamestore_proto::parca::debuginfo::debuginfo_service_server::DebuginfoServiceServer;
 use flamestore_proto::parca::profilestore::agents_service_server::AgentsServiceServer;
 use flamestore_proto::parca::profilestore::profile_store_service_server::ProfileStoreServiceServer;
+use flamestore_proto::parca::query::v1alpha1::query_service_server::QueryServiceServer as ParcaQueryServiceServer;
 use flamestore_proto::parca::telemetry::telemetry_service_server::TelemetryServiceServer;
 use flamestore_proto::push::v1::pusher_service_server::PusherServiceServer;
 use flamestore_proto::querier::v1::querier_service_server::QuerierServiceServer;
@@ -50,7 +52,7 @@ use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::otlp;
-use crate::parca::{Agents, DebuginfoUploads, Dropped, Panics, ProfileStore};
+use crate::parca::{Agents, DebuginfoUploads, Dropped, Gateway, Panics, ParcaQueries, ProfileStore, gateway};
 use crate::push::Pusher;
 use crate::querier::{self, About, Querier, Settings};
 use crate::query::Queries;
@@ -99,9 +101,11 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         tenants,
     };
     let translated = Arc::new(Connect::new(FILE_DESCRIPTOR_SET, config.request_bytes_max, compute.clone())?);
+    let by_get = Arc::new(Gateway::new(FILE_DESCRIPTOR_SET, compute.clone())?);
     let holdings = Holdings { store, compute: compute.clone() };
     let querier =
         Querier { engine: Arc::clone(&engine), compute: compute.clone(), tenants_joined: config.tenants_joined };
+    let parca_queries = ParcaQueries { engine: Arc::clone(&engine), compute: compute.clone() };
     let queries = Queries { engine, compute };
     let mut roles = Routes::builder();
     if config.has_role(Role::Ingest) {
@@ -121,6 +125,7 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     if config.has_role(Role::Query) {
         roles.add_service(limited!(QueryServiceServer, queries, config));
         roles.add_service(limited!(QuerierServiceServer, querier.clone(), config));
+        roles.add_service(limited!(ParcaQueryServiceServer, parca_queries, config));
         let clock = Arc::clone(&querier.engine.store().options().clock);
         roles.add_service(limited!(SettingsServiceServer, Settings::new(clock), config));
         roles.add_service(limited!(FeatureFlagsServiceServer, About, config));
@@ -138,7 +143,7 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     let metrics = telemetry::metrics();
     let doors = if config.has_role(Role::Ingest) { doors::router(intake) } else { Router::new() };
     let pages = if config.has_role(Role::Query) { querier::router(querier) } else { Router::new() };
-    Ok(routes
+    let answering = routes
         .into_axum_router()
         .merge(doors)
         .merge(pages)
@@ -146,12 +151,14 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         .route("/metrics", get(async move || prometheus(metrics.render())))
         .fallback(not_found)
         .layer(from_fn_with_state(translated, connect))
-        .layer(from_fn_with_state(guarded, guard))
-        .layer(from_fn(grpc_web)))
+        .layer(from_fn_with_state(guarded, guard));
+    // Layers of a router come after its choice of a route, and these two give requests other paths.
+    let by_path = from_fn(grpc_web).layer(from_fn_with_state(by_get, gateway).layer(answering));
+    Ok(Router::new().fallback_service(by_path))
 }
 
-/// Turns gRPC-Web into gRPC and its answer back.
-async fn grpc_web(request: Request, next: Next) -> Response {
+/// Turns gRPC-Web into gRPC and its answer back. Pages below a prefix call methods below it: the last two parts of a path count.
+async fn grpc_web(mut request: Request, next: Next) -> Response {
     const TYPES: [&str; 4] = [
         "application/grpc-web",
         "application/grpc-web+proto",
@@ -161,12 +168,25 @@ async fn grpc_web(request: Request, next: Next) -> Response {
     if !TYPES.contains(&media_type(request.headers()).as_str()) {
         return next.run(request).await;
     }
+    if let Some(uri) = without_prefix(request.uri()) {
+        *request.uri_mut() = uri;
+    }
     let inner =
         ServiceBuilder::new().map_request(|request: axum::http::Request<tonic::body::Body>| request.map(Body::new));
     match GrpcWebLayer::new().layer(inner.service(next)).call(request).await {
         Ok(answer) => answer.map(Body::new),
         Err(never) => match never {},
     }
+}
+
+/// The path of a method without what stands before it, if anything does.
+fn without_prefix(uri: &Uri) -> Option<Uri> {
+    let (before, method) = uri.path().rsplit_once('/')?;
+    let (prefix, service) = before.rsplit_once('/')?;
+    if prefix.is_empty() || service.is_empty() || method.is_empty() {
+        return None;
+    }
+    format!("/{service}/{method}").parse().ok()
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -239,8 +259,21 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 44);
+        assert_eq!(paths.len(), 52);
         assert!(methods().is_ok());
+    }
+
+    #[test]
+    fn a_prefix_is_what_stands_before_service_and_method() {
+        let check = |path: &str, expected: Option<&str>| {
+            let found = without_prefix(&path.parse().unwrap()).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), expected, "{path}");
+        };
+        check("/api/a.B/C", Some("/a.B/C"));
+        check("/x/y/api/a.B/C?d=e", Some("/a.B/C"));
+        check("/a.B/C", None);
+        check("/", None);
+        check("/a//", None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use axum::routing::get;
 use flamestore_model::{Error, Result};
 use flamestore_proto::parca::debuginfo::debuginfo_service_server::SERVICE_NAME as DEBUGINFO;
 use flamestore_proto::parca::profilestore::profile_store_service_server::SERVICE_NAME as PROFILE_STORE;
+use flamestore_proto::parca::query::v1alpha1::query_service_server::SERVICE_NAME as PARCA_QUERY;
 use flamestore_proto::push::v1::pusher_service_server::SERVICE_NAME as PUSHER;
 use flamestore_proto::v1::ingest_service_server::SERVICE_NAME as INGEST;
 use flamestore_proto::v1::query_service_server::SERVICE_NAME as QUERY;
@@ -129,7 +130,7 @@ impl Server {
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {
-    for service in ["", DEBUGINFO, INGEST, PROFILE_STORE, PUSHER, QUERY, STATUS] {
+    for service in ["", DEBUGINFO, INGEST, PARCA_QUERY, PROFILE_STORE, PUSHER, QUERY, STATUS] {
         health.set_service_status(service, status).await;
     }
 }

@@ -17,6 +17,8 @@ mod agents;
 mod arrow;
 mod beside;
 mod debuginfo;
+mod gateway;
+mod query;
 mod raw;
 
 use flamestore_model::{Error, ErrorKind, Labels, Result, names};
@@ -34,6 +36,8 @@ use crate::status::{status_of, tenant_of};
 pub(crate) use agents::Agents;
 pub(crate) use beside::{Dropped, Panics};
 pub(crate) use debuginfo::DebuginfoUploads;
+pub(crate) use gateway::{Gateway, gateway};
+pub(crate) use query::ParcaQueries;
 
 /// Labels that name the service of a profile that has no `service_name`; the first of them that is there.
 const SERVICE_NAMES: [&str; 3] = ["service.name", "job", "comm"];

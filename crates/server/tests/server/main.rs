@@ -13,6 +13,7 @@ mod lifecycle;
 mod otlp;
 mod pages;
 mod parca;
+mod parca_query;
 mod plain_tree;
 mod protocol;
 mod push;
