@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flamestore_calltree::{FlameLevels, TopRow};
+use flamestore_calltree::{FlameLevels, Neighbour, TopRow};
 use flamestore_model::{Error, Labels, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_proto::v1;
 use flamestore_query::{Combine, ProfileEntry, Query, QueryReport, ReadFrom, SeriesEntry, TimeSeries};
@@ -150,6 +150,11 @@ pub(crate) fn profile_summary(entry: &ProfileEntry) -> v1::ProfileSummary {
 pub(crate) fn top_function(row: TopRow) -> v1::TopFunction {
     let first = |values: &[i64]| values.first().copied().unwrap_or_default();
     v1::TopFunction { self_: first(&row.self_values), total: first(&row.totals), name: row.name }
+}
+
+/// One column of `one`: the first.
+pub(crate) fn neighbour(one: Neighbour) -> v1::Neighbour {
+    v1::Neighbour { total: one.totals.first().copied().unwrap_or_default(), name: one.name }
 }
 
 pub(crate) fn flame_graph(levels: FlameLevels) -> v1::FlameGraph {
