@@ -17,9 +17,10 @@ const FILES: [&str; 13] = [
     "settings/v1/settings.proto",
     "version/v1/version.proto",
 ];
-/// Fields that hold whole profiles, or what nobody looks into: slices of the request, not copies.
-const BYTES: [&str; 8] = [
+/// Fields that hold whole profiles, parts of answers, or what nobody looks into: slices, not copies.
+const BYTES: [&str; 9] = [
     ".flamestore.v1.RawProfile.profile",
+    ".flamestore.v1.SqlResponse.arrow",
     ".opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest.resource_logs",
     ".opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest.resource_spans",
     ".parca.debuginfo.v1alpha1.UploadRequest.chunk_data",

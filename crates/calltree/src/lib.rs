@@ -6,6 +6,7 @@
 //!                  first-seen ids     canonical ids                                 │
 //!                                     on disk, in queries            fold ──▶ FlameTree ──▶ folded text, levels
 //!                                                                    top  ──▶ TopRow
+//!                                                                    neighbours ──▶ callers, callees
 //! ```
 //!
 //! # Canonical order
@@ -64,6 +65,7 @@ mod fold;
 mod frame;
 mod lay_over;
 mod levels;
+mod neighbours;
 mod top;
 
 pub use byte_strings::ByteStrings;
@@ -78,6 +80,7 @@ pub use levels::FlameLevels;
 pub use merge_dictionaries::{DictionaryRemap, MergedDictionary, merge_dictionaries};
 pub use merge_sealed::{MergedSealed, SealedRemap, merge_sealed};
 pub use merge_trees::{MergedTree, merge_trees};
+pub use neighbours::{Neighbour, Neighbours, neighbours};
 pub use observed::{LabelBytes, NO_TIME, Observation, Observed};
 pub use retain::{Keep, Retained};
 pub use symbols::{Functions, LabelSets, Locations};

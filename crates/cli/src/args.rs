@@ -8,11 +8,12 @@ use tracing_subscriber::EnvFilter;
 use crate::compare::Compare;
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome};
-use crate::list::{LabelList, Profile, Profiles, SeriesList, Top, Types};
+use crate::list::{LabelList, Neighbours, Profile, Profiles, SeriesList, Top, Types};
 use crate::merge::{Diff, Merge};
 use crate::push::Push;
 use crate::replay::Replay;
 use crate::serve::Serve;
+use crate::sql::Sql;
 use crate::store::StoreCommand;
 
 const AFTER_HELP: &str = "\
@@ -43,11 +44,13 @@ enum Command {
     Diff(Diff),
     Compare(Compare),
     Top(Top),
+    Neighbours(Neighbours),
     Types(Types),
     Labels(LabelList),
     Series(SeriesList),
     Profiles(Profiles),
     Profile(Profile),
+    Sql(Box<Sql>),
     Store(StoreCommand),
 }
 
@@ -86,11 +89,13 @@ impl Command {
             Self::Diff(command) => command.run().await,
             Self::Compare(command) => command.run().await,
             Self::Top(command) => command.run().await,
+            Self::Neighbours(command) => command.run().await,
             Self::Types(command) => command.run().await,
             Self::Labels(command) => command.run().await,
             Self::Series(command) => command.run().await,
             Self::Profiles(command) => command.run().await,
             Self::Profile(command) => command.run().await,
+            Self::Sql(command) => command.run().await,
             Self::Store(command) => command.run().await,
         }
     }

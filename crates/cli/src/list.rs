@@ -1,4 +1,4 @@
-//! The commands that list: `top`, `types`, `labels`, `series`, `profiles`; and `profile`, which fetches one.
+//! The commands that list: `top`, `neighbours`, `types`, `labels`, `series`, `profiles`; and `profile`, which fetches one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use flamestore_model::{Labels, ProfileId, ProfileType};
 use flamestore_proto::v1::{
-    GetProfileRequest, Label, LabelNamesRequest, LabelValuesRequest, ListProfilesRequest, ProfileSummary,
-    ProfileTypesRequest, Series, SeriesRequest, TopFunction, TopRequest,
+    GetProfileRequest, Label, LabelNamesRequest, LabelValuesRequest, ListProfilesRequest, Neighbour, NeighboursRequest,
+    NeighboursResponse, ProfileSummary, ProfileTypesRequest, Series, SeriesRequest, TopFunction, TopRequest,
 };
 use serde::Serialize;
 
@@ -34,6 +34,25 @@ pub(crate) struct Top {
     selection: Required,
     /// Functions at most.
     #[arg(long, short = 'n', env = "FLAMESTORE_TOP_LIMIT", value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// What the values of a series over time become.
+    #[arg(long, env = "FLAMESTORE_COMBINE", value_enum, default_value = "auto")]
+    combine: Combine,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Lists who calls a function of the merged profiles and what it calls, by what it costs.
+///
+/// Each stack counts once in each number: where a function calls itself, callers add up to more than the function.
+#[derive(Args, Debug)]
+pub(crate) struct Neighbours {
+    /// The function's name, as `flamestore top` prints it.
+    function: String,
+    #[command(flatten)]
+    selection: Required,
+    /// Callers at most, and callees at most.
+    #[arg(long, short = 'n', env = "FLAMESTORE_NEIGHBOURS_LIMIT", value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// What the values of a series over time become.
     #[arg(long, env = "FLAMESTORE_COMBINE", value_enum, default_value = "auto")]
@@ -105,6 +124,13 @@ struct TopRow {
 }
 
 #[derive(Serialize)]
+struct NeighbourRow {
+    relation: &'static str,
+    name: String,
+    total: i64,
+}
+
+#[derive(Serialize)]
 struct SeriesRow {
     profile_type: String,
     labels: BTreeMap<String, String>,
@@ -151,6 +177,54 @@ impl Top {
         ];
         output::print(&output::table(&header, rows))
     }
+}
+
+impl Neighbours {
+    /// Runs the command.
+    pub(crate) async fn run(self) -> Outcome {
+        let selection = self.selection.selection()?;
+        let client = self.common.remote.connect().await?;
+        let request = NeighboursRequest {
+            selection: Some(selection.clone()),
+            function: self.function.clone(),
+            limit: self.limit,
+            combine: self.combine.wire(),
+        };
+        let answer =
+            client.query().neighbours(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
+        warn_damaged(answer.report.as_ref());
+        let (whole, merge_total) = (answer.total, answer.merge_total);
+        let rows = neighbour_rows(self.function, answer);
+        if self.common.format == ListFormat::Json {
+            return output::print(&output::json(rows)?);
+        }
+        if rows.iter().all(|row| row.total == 0) {
+            note_empty(&selection);
+            return Ok(());
+        }
+        let unit = select::unit(&selection.query);
+        output::note(&format!("of all that is selected, the function has {}", output::percent(whole, merge_total)));
+        let rows = rows.into_iter().map(|row| {
+            let total = output::quantity(row.total, &unit);
+            vec![row.relation.to_owned(), total, output::percent(row.total, whole), row.name]
+        });
+        let header =
+            [Column::Text("relation"), Column::Number("total"), Column::Number("total%"), Column::Text("function")];
+        output::print(&output::table(&header, rows))
+    }
+}
+
+/// Callers, the function itself, and callees; where nobody calls it, there is no name.
+fn neighbour_rows(function: String, answer: NeighboursResponse) -> Vec<NeighbourRow> {
+    let named = |relation| move |one: Neighbour| NeighbourRow { relation, name: one.name, total: one.total };
+    let mut rows: Vec<NeighbourRow> = answer.callers.into_iter().map(named("caller")).collect();
+    if answer.outermost != 0 {
+        rows.push(NeighbourRow { relation: "outermost", name: String::new(), total: answer.outermost });
+    }
+    rows.push(NeighbourRow { relation: "function", name: function.clone(), total: answer.total });
+    rows.push(NeighbourRow { relation: "self", name: function, total: answer.self_ });
+    rows.extend(answer.callees.into_iter().map(named("callee")));
+    rows
 }
 
 impl Types {

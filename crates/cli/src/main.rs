@@ -4,6 +4,7 @@
 //! args ─▶ serve, demo                    a server in this process; the demo profiles itself
 //!      ─▶ push, replay                   files to a server
 //!      ─▶ merge, diff, top, types, …     questions to a server; answers to standard output or a file
+//!      ─▶ sql                            a server or a bucket; a prompt on a terminal
 //!      ─▶ store check, du, compact, …    a bucket, without a server
 //! ```
 //!
@@ -25,6 +26,7 @@ mod replay;
 mod scrape;
 mod select;
 mod serve;
+mod sql;
 mod store;
 mod tend;
 mod time;

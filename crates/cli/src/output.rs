@@ -20,11 +20,11 @@ pub(crate) enum ListFormat {
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Column {
+pub(crate) enum Column<'a> {
     /// Text, to the left.
-    Text(&'static str),
+    Text(&'a str),
     /// Numbers, to the right.
-    Number(&'static str),
+    Number(&'a str),
 }
 
 /// Writes `text` to standard output; a reader that went away ends the command quietly.
@@ -50,14 +50,19 @@ pub(crate) fn write_text(file: Option<&Path>, text: &str) -> Outcome {
 pub(crate) fn write_binary(file: Option<&Path>, bytes: &[u8]) -> Outcome {
     match destination(file) {
         Some(file) => write_file(file, bytes),
-        None if io::stdout().is_terminal() => Err(Failure::new("the answer is binary and would garble the terminal")
-            .hint("add `--output FILE`, or redirect the output to a file or a pipe")),
+        None if io::stdout().is_terminal() => Err(would_garble()),
         None => print_bytes(bytes),
     }
 }
 
+/// Why no binary answer is written to a terminal.
+pub(crate) fn would_garble() -> Failure {
+    Failure::new("the answer is binary and would garble the terminal")
+        .hint("add `--output FILE`, or redirect the output to a file or a pipe")
+}
+
 /// `header` and `rows` as an aligned table; the header is bold on a terminal.
-pub(crate) fn table(header: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(header: &[Column<'_>], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
@@ -124,15 +129,16 @@ pub(crate) fn percent(part: i64, whole: i64) -> String {
     if whole == 0 { String::new() } else { format!("{:.1}%", part as f64 * 100.0 / whole as f64) }
 }
 
-impl Column {
-    fn name(self) -> &'static str {
+impl<'a> Column<'a> {
+    fn name(self) -> &'a str {
         match self {
             Self::Text(name) | Self::Number(name) => name,
         }
     }
 }
 
-fn destination(file: Option<&Path>) -> Option<&Path> {
+/// The file to write to; none stands for standard output.
+pub(crate) fn destination(file: Option<&Path>) -> Option<&Path> {
     file.filter(|file| *file != Path::new("-"))
 }
 

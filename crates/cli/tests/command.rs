@@ -93,6 +93,24 @@ fn what_is_pushed_is_merged_and_listed_before_and_after_a_restart() {
 }
 
 #[test]
+fn callers_and_callees_of_a_function_are_listed() {
+    let house = House::new();
+    let expected = "[\n  {\"relation\":\"caller\",\"name\":\"main\",\"total\":8},\n  \
+                    {\"relation\":\"function\",\"name\":\"read\",\"total\":8},\n  \
+                    {\"relation\":\"self\",\"name\":\"read\",\"total\":8}\n]\n";
+    assert_eq!(house.query(&["neighbours", "read", "--query", &api(), "--format", "json"]), expected);
+    let table = house.query(&["neighbours", "main", "--query", &api()]);
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["relation", "total", "total%", "function"]);
+    assert_eq!(lines[1], ["outermost", "11ns", "100.0%"]);
+    assert_eq!(lines[2], ["function", "11ns", "100.0%", "main"]);
+    assert_eq!(lines[3], ["self", "0", "0.0%", "main"]);
+    assert_eq!(lines[4], ["callee", "8ns", "72.7%", "read"]);
+    assert_eq!(lines.len(), 7);
+    assert_eq!(house.query(&["neighbours", "gone", "--query", &api()]), "");
+}
+
+#[test]
 fn a_merge_comes_in_every_form() {
     let house = House::new();
     let merge =

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! gRPC is told in gRPC's way what went wrong, everything else as a [`Refusal`]: an HTTP status and JSON. A place is held until the last byte of the answer is taken or the client is gone. A request whose deadline passes is
-//! dropped, and with it all that its future owns.
+//! dropped, and with it all that its future owns; answers that are streamed get its [`Bounds`].
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -118,43 +118,59 @@ impl Guard {
         }
     }
 
-    fn deadline(&self, headers: &HeaderMap) -> Result<Option<Duration>> {
+    fn bounds(&self, headers: &HeaderMap) -> Result<Bounds> {
         let stated = match (headers.get(GRPC_TIMEOUT), headers.get(CONNECT_TIMEOUT)) {
             (Some(value), _) => Some(parse_timeout(value)?),
             (None, Some(value)) => Some(parse_millis(value)?),
             (None, None) => None,
         };
-        Ok(stated.into_iter().chain(self.deadline_max).min())
+        let deadline = stated.into_iter().chain(self.deadline_max).min();
+        Ok(Bounds { started: tokio::time::Instant::now(), deadline, abort: self.abort.clone() })
     }
+}
 
-    /// The answer of `running`, or the status of what ended it early.
-    async fn bound(
-        &self,
-        deadline: Option<Duration>,
-        running: impl Future<Output = Response>,
-    ) -> Result<Response, Status> {
+/// How long a request may take. The guard sees to it until the answer begins; an answer that is streamed finds it among the
+/// extensions of its request, and sees to it from then on.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    started: tokio::time::Instant,
+    deadline: Option<Duration>,
+    abort: CancellationToken,
+}
+
+impl Bounds {
+    /// Completes when the request must end, with the status that says why.
+    pub(crate) async fn passed(&self) -> Status {
         let expired = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep(deadline).await,
+            match self.deadline.and_then(|deadline| self.started.checked_add(deadline)) {
+                Some(end) => tokio::time::sleep_until(end).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
+            () = expired => Status::deadline_exceeded(format!(
+                "the deadline of {} passed",
+                humantime::format_duration(self.deadline.unwrap_or_default())
+            )),
+            () = self.abort.cancelled() => status_of(&Error::unavailable("the server is shutting down")),
+        }
+    }
+
+    /// The answer of `running`, or the status of what ended it early.
+    async fn bound(&self, running: impl Future<Output = Response>) -> Result<Response, Status> {
+        tokio::select! {
+            biased;
             answer = AssertUnwindSafe(running).catch_unwind() => {
                 answer.map_err(|_| status_of(&Error::internal("the request panicked")))
             }
-            () = expired => Err(Status::deadline_exceeded(format!(
-                "the deadline of {} passed",
-                humantime::format_duration(deadline.unwrap_or_default())
-            ))),
-            () = self.abort.cancelled() => Err(status_of(&Error::unavailable("the server is shutting down"))),
+            status = self.passed() => Err(status),
         }
     }
 }
 
 /// Runs a request under its guard.
-pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let call = Call::start(guard.method(request.uri().path()));
     let tenant = request.headers().get(TENANT_KEY).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let span = tracing::info_span!("request", method = %call.method.name, tenant);
@@ -162,9 +178,12 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     if !is_grpc && call.method.kind == Kind::Free {
         return call.watch_page(next.run(request).instrument(span).await);
     }
-    let admitted = guard.place(&call.method).and_then(|place| Ok((place, guard.deadline(request.headers())?)));
+    let admitted = guard.place(&call.method).and_then(|place| Ok((place, guard.bounds(request.headers())?)));
     let (answer, place) = match admitted {
-        Ok((place, deadline)) => (guard.bound(deadline, next.run(request).instrument(span)).await, place),
+        Ok((place, bounds)) => {
+            request.extensions_mut().insert(bounds.clone());
+            (bounds.bound(next.run(request).instrument(span)).await, place)
+        }
         Err(error) => (Err(status_of(&error)), None),
     };
     match is_grpc {
@@ -341,6 +360,19 @@ impl HttpBody for WatchedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+impl Bounds {
+    /// No bounds.
+    pub(crate) fn none() -> Self {
+        Self { started: tokio::time::Instant::now(), deadline: None, abort: CancellationToken::new() }
+    }
+
+    /// A deadline from now on.
+    pub(crate) fn after(deadline: Duration) -> Self {
+        Self { deadline: Some(deadline), ..Self::none() }
     }
 }
 

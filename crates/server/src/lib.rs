@@ -9,6 +9,7 @@
 //!    doors           profiles by plain HTTP: /ingest of Pyroscope, the intake of Datadog's agent
 //!    QuerierService  what Grafana, Profiles Drilldown and profilecli ask of Pyroscope
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
+//!    sql             statements ─▶ engine ─▶ rows, streamed: QueryService/Sql, /api/v1/sql
 //!    StatusService   segments and head
 //!    reflection, health, GET /ready, GET /metrics
 //! ```
@@ -38,6 +39,7 @@ mod router;
 mod sampled;
 mod server;
 mod several;
+mod sql;
 mod status;
 mod telemetry;
 mod tenants;
@@ -46,4 +48,5 @@ mod translate;
 
 pub use config::{OwnProfileLimits, ProfileLimits, Role, ServerConfig, TenantLimits};
 pub use server::Server;
+pub use sql::{RowFormat, RowWriter};
 pub use tls::TlsFiles;

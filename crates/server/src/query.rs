@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use flamestore_calltree::{FlameTree, FoldOptions, ValueTree, fold, top};
+use flamestore_calltree::{FlameTree, FoldOptions, Neighbour, ValueTree, fold, neighbours, top};
 use flamestore_formats::{encode_pprof, gzip};
 use flamestore_model::{Error, ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_proto::v1;
 use flamestore_proto::v1::query_service_server::QueryService;
 use flamestore_query::{Combine, Engine, Query, frames_ipc};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::compute::Compute;
+use crate::guard::Bounds;
+use crate::sql::{End, Part, RowFormat, Sql, Statement};
 use crate::status::{status_of, tenant_of};
 use crate::translate;
 
 const TOP_LIMIT_DEFAULT: usize = 100;
+const NEIGHBOURS_LIMIT_DEFAULT: usize = 100;
 const PROFILES_LIMIT_DEFAULT: usize = 1000;
 
 /// Answers `flamestore.v1.QueryService` from one engine.
@@ -22,6 +27,7 @@ const PROFILES_LIMIT_DEFAULT: usize = 1000;
 pub(crate) struct Queries {
     pub(crate) engine: Arc<Engine>,
     pub(crate) compute: Compute,
+    pub(crate) sql: Sql,
 }
 
 /// How many nodes to keep, and in which form.
@@ -107,6 +113,32 @@ impl Queries {
         Ok(translate::comparison(answer.value, limit, answer.report))
     }
 
+    async fn neighbours(&self, request: Request<v1::NeighboursRequest>) -> Result<v1::NeighboursResponse> {
+        let tenant = tenant_of(request.metadata())?;
+        let message = request.into_inner();
+        if message.function.is_empty() {
+            return Err(Error::invalid("the request names no function"));
+        }
+        let limit = translate::limit(message.limit, NEIGHBOURS_LIMIT_DEFAULT);
+        let combine = translate::combine(message.combine)?;
+        let query = Query { combine, ..translate::query(&tenant, message.selection)? };
+        let answer = self.engine.merge(&query).await?;
+        let tree = answer.value;
+        let counted = self.compute.run(move || Ok((neighbours(&tree, &message.function), tree.totals(0))));
+        let (found, totals) = counted.await?;
+        let first = |values: Vec<i64>| values.first().copied().unwrap_or_default();
+        let list = |all: Vec<Neighbour>| all.into_iter().take(limit).map(translate::neighbour).collect();
+        Ok(v1::NeighboursResponse {
+            self_: first(found.self_values),
+            total: first(found.totals),
+            outermost: first(found.outermost),
+            callers: list(found.callers),
+            callees: list(found.callees),
+            merge_total: first(totals),
+            report: Some(translate::report(answer.report)),
+        })
+    }
+
     async fn series(&self, request: Request<v1::SeriesRequest>) -> Result<v1::SeriesResponse> {
         let tenant = tenant_of(request.metadata())?;
         let message = request.into_inner();
@@ -175,6 +207,17 @@ impl Queries {
         Ok(v1::GetProfileResponse { pprof, labels, report: Some(translate::report(answer.report)) })
     }
 
+    async fn sql(&self, request: Request<v1::SqlRequest>) -> Result<SqlStream> {
+        let tenant = tenant_of(request.metadata())?;
+        let bounds = request.extensions().get::<Bounds>().cloned();
+        let bounds = bounds.ok_or_else(|| Error::internal("the request has no bounds"))?;
+        let message = request.into_inner();
+        let rows_max = Some(message.limit).filter(|limit| *limit > 0);
+        let statement = Statement { tenant: &tenant, text: &message.statement, format: RowFormat::Arrow, rows_max };
+        let parts = self.sql.start(&statement, bounds).await?;
+        Ok(parts.map(|part| part.map(sql_response)).boxed())
+    }
+
     /// The labels of the series of profile `id`, which was taken at `time`.
     async fn labels_of(&self, tenant: Tenant, id: ProfileId, time: i64) -> Result<Vec<v1::Label>> {
         let range = TimeRange::new(time, time.saturating_add(1))?;
@@ -203,6 +246,12 @@ fn sides(
     let combine = translate::combine(combine)?;
     let side = |selection, side: &str| translate::query(tenant, selection).map_err(|e| e.with("side", side));
     Ok((Query { combine, ..side(before, "before")? }, Query { combine, ..side(after, "after")? }))
+}
+
+type SqlStream = BoxStream<'static, Result<v1::SqlResponse, Status>>;
+
+fn sql_response(part: Part) -> v1::SqlResponse {
+    v1::SqlResponse { arrow: part.bytes, has_more: part.end == Some(End::HasMore) }
 }
 
 fn merge_response(answer: v1::merge_response::Answer, report: flamestore_query::QueryReport) -> v1::MergeResponse {
@@ -236,6 +285,12 @@ macro_rules! serve {
     ($($method:ident: $request:ident -> $response:ident),* $(,)?) => {
         #[tonic::async_trait]
         impl QueryService for Queries {
+            type SqlStream = SqlStream;
+
+            async fn sql(&self, request: Request<v1::SqlRequest>) -> Result<Response<SqlStream>, Status> {
+                Queries::sql(self, request).await.map(Response::new).map_err(|error| status_of(&error))
+            }
+
             $(async fn $method(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
                 Queries::$method(self, request).await.map(Response::new).map_err(|error| status_of(&error))
             })*
@@ -248,6 +303,7 @@ serve! {
     diff: DiffRequest -> DiffResponse,
     top: TopRequest -> TopResponse,
     compare_functions: CompareFunctionsRequest -> CompareFunctionsResponse,
+    neighbours: NeighboursRequest -> NeighboursResponse,
     series: SeriesRequest -> SeriesResponse,
     label_names: LabelNamesRequest -> LabelNamesResponse,
     label_values: LabelValuesRequest -> LabelValuesResponse,

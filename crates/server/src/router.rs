@@ -4,7 +4,7 @@
 //! gRPC-Web ─▶ gRPC ─┐                         below any prefix
 //! GET of Parca's ───┤                         below any prefix that ends in /api
 //! gRPC ─────────────┼─▶ guard ─▶ Connect ─▶ gRPC ─▶ services, health, reflection
-//! Connect, HTTP ────┘                  └──────────▶ /ingest, … /ready, /metrics
+//! Connect, HTTP ────┘                  └──────────▶ /ingest, … /api/v1/sql, /ready, /metrics
 //! ```
 
 use std::sync::Arc;
@@ -56,6 +56,7 @@ use crate::parca::{Agents, DebuginfoUploads, Dropped, Gateway, Panics, ParcaQuer
 use crate::push::Pusher;
 use crate::querier::{self, About, Querier, Settings};
 use crate::query::Queries;
+use crate::sql::{self, Sql};
 use crate::telemetry;
 use crate::tenants::Tenants;
 use crate::{Role, ServerConfig};
@@ -105,8 +106,14 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     let holdings = Holdings { store, compute: compute.clone() };
     let querier =
         Querier { engine: Arc::clone(&engine), compute: compute.clone(), tenants_joined: config.tenants_joined };
+    let sql = Sql {
+        engine: Arc::clone(&engine),
+        compute: compute.clone(),
+        request_bytes_max: config.request_bytes_max,
+        answer_bytes_max: config.answer_bytes_max,
+    };
     let parca_queries = ParcaQueries { engine: Arc::clone(&engine), compute: compute.clone() };
-    let queries = Queries { engine, compute };
+    let queries = Queries { engine, compute, sql: sql.clone() };
     let mut roles = Routes::builder();
     if config.has_role(Role::Ingest) {
         roles.add_service(limited!(IngestServiceServer, Ingest(intake.clone()), config));
@@ -142,7 +149,10 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
     let guarded = Arc::new(Guard::new(&config, methods()?, abort));
     let metrics = telemetry::metrics();
     let doors = if config.has_role(Role::Ingest) { doors::router(intake) } else { Router::new() };
-    let pages = if config.has_role(Role::Query) { querier::router(querier) } else { Router::new() };
+    let pages = match config.has_role(Role::Query) {
+        true => querier::router(querier).merge(sql::router(sql)),
+        false => Router::new(),
+    };
     let answering = routes
         .into_axum_router()
         .merge(doors)
@@ -200,6 +210,7 @@ fn methods() -> Result<Vec<Method>> {
     let mut methods = vec![Method::free("/ready"), Method::free("/metrics")];
     methods.extend(doors::PATHS.map(Method::door));
     methods.extend(querier::PATHS.map(Method::door));
+    methods.extend(sql::PATHS.map(Method::door));
     methods.push(Method::rpc(otlp::EXPORT));
     let free: fn(&str) -> Method = Method::free;
     let sets = [
@@ -259,7 +270,7 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 52);
+        assert_eq!(paths.len(), 54);
         assert!(methods().is_ok());
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flamestore_calltree::{FlameLevels, TopRow};
+use flamestore_calltree::{FlameLevels, Neighbour, TopRow};
 use flamestore_model::{Error, Labels, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_proto::v1;
 use flamestore_query::{
@@ -173,6 +173,11 @@ pub(crate) fn comparison(found: Comparison, limit: usize, report: QueryReport) -
         slices_after: found.slices[1],
         report: Some(self::report(report)),
     }
+}
+
+/// One column of `one`: the first.
+pub(crate) fn neighbour(one: Neighbour) -> v1::Neighbour {
+    v1::Neighbour { total: one.totals.first().copied().unwrap_or_default(), name: one.name }
 }
 
 pub(crate) fn flame_graph(levels: FlameLevels) -> v1::FlameGraph {

@@ -1,6 +1,6 @@
 //! Small profiles whose answers can be read off.
 
-use flamestore_calltree::{FlameTree, FoldOptions, ValueTree, fold, frame_name, lay_over, merge, top};
+use flamestore_calltree::{FlameTree, FoldOptions, ValueTree, fold, frame_name, lay_over, merge, neighbours, top};
 
 use crate::fixture::{Place, Sample, Spot, check_tree, folded, samples, spot, text_tree, tree};
 
@@ -149,6 +149,27 @@ fn top_counts_recursion_once() {
     let rows = top(&text_tree("a;b;a 4 | a;c 3 | a;b 1 | d;d 2 | e 1 | e -1"));
     let rows: Vec<_> = rows.iter().map(|row| (&*row.name, row.self_values[0], row.totals[0])).collect();
     assert_eq!(rows, [("a", 4, 8), ("c", 3, 3), ("d", 2, 2), ("b", 1, 5)]);
+}
+
+#[test]
+fn calls_on_a_stack_count_once() {
+    let check = |text: &'static str, function: &str, expected: &str| {
+        let found = neighbours(&text_tree(text), function);
+        let list = |all: &[flamestore_calltree::Neighbour]| {
+            all.iter().map(|one| format!("{}={}", one.name, one.totals[0])).collect::<Vec<_>>().join(",")
+        };
+        let (own, total, outermost) = (found.self_values[0], found.totals[0], found.outermost[0]);
+        let told = format!("{own} {total} {outermost} <{} >{}", list(&found.callers), list(&found.callees));
+        assert_eq!(told, expected, "{function} in {text}");
+    };
+    let text = "a;b;a 4 | a;c 3 | a;b 1 | d;d 2 | e 1 | a;b;a;b 8";
+    check(text, "a", "4 16 16 <b=12 >b=13,c=3");
+    check(text, "b", "9 13 0 <a=13 >a=12");
+    check(text, "d", "2 2 2 <d=2 >d=2");
+    check(text, "e", "1 1 1 < >");
+    check(text, "x", "0 0 0 < >");
+    check(text, "", "0 0 0 < >");
+    check("m;f;g 1 | n;f;h 5 | n;f 2 | m;f;g -1", "f", "2 7 0 <n=7 >h=5");
 }
 
 #[test]

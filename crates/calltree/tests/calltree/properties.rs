@@ -1,11 +1,11 @@
 //! The algebra: whatever the samples, these hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flamestore_calltree::{
     Dictionary, FlameTree, FoldOptions, Interner, Keep, NONE, SealSelection, SealedDictionary, ValueTree, fold, merge,
-    merge_dictionaries, merge_sealed, merge_trees, top,
+    merge_dictionaries, merge_sealed, merge_trees, neighbours, top,
 };
 use proptest::prelude::*;
 
@@ -401,6 +401,39 @@ proptest! {
         let found: Vec<(i64, i64, String)> =
             top(&tree(&samples)).into_iter().map(|row| (-row.self_values[0], -row.totals[0], row.name)).collect();
         prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn neighbours_are_what_a_loop_over_samples_counts(samples in profiles(-3..9), at in 0_usize..100) {
+        let functions: BTreeSet<String> = samples.iter().flat_map(names).collect();
+        let Some(function) = functions.iter().nth(at % functions.len().max(1)) else { return Ok(()) };
+        let (mut own, mut total, mut outermost) = (0, 0, 0);
+        let (mut callers, mut callees) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+        for sample in &samples {
+            let names = names(sample);
+            let is_function = |name: Option<&String>| i64::from(name == Some(function)) * sample.value;
+            own += is_function(names.last());
+            outermost += is_function(names.first());
+            total += is_function(names.iter().find(|name| *name == function));
+            let calls: BTreeSet<(&String, &String)> = names.windows(2).map(|pair| (&pair[0], &pair[1])).collect();
+            for (caller, callee) in calls {
+                *callers.entry(caller.clone()).or_default() += is_function(Some(callee));
+                *callees.entry(callee.clone()).or_default() += is_function(Some(caller));
+            }
+        }
+        let sorted = |all: BTreeMap<String, i64>| {
+            let mut all: Vec<(i64, String)> = all.into_iter().map(|(name, total)| (-total, name)).collect();
+            all.retain(|(total, _)| *total != 0);
+            all.sort();
+            all
+        };
+        let found = neighbours(&tree(&samples), function);
+        let list = |all: Vec<flamestore_calltree::Neighbour>| {
+            all.into_iter().map(|one| (-one.totals[0], one.name)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!((found.self_values[0], found.totals[0], found.outermost[0]), (own, total, outermost));
+        prop_assert_eq!(list(found.callers), sorted(callers));
+        prop_assert_eq!(list(found.callees), sorted(callees));
     }
 
     #[test]

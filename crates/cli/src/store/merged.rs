@@ -1,7 +1,6 @@
 //! `store export --merge`: one pprof per profile type, the sum of what is selected.
 //!
-//! The engine that answers a server's queries does it, over the bucket as it is: the store is opened to be read, writes nothing
-//! and fences nobody. Symbols, labels and sums of one profile type are in memory at one time, bounded by the engine's limit.
+//! The engine that answers a server's queries does it, over the bucket as it is. Symbols, labels and sums of one profile type are in memory at one time, bounded by the engine's limit.
 //! A damaged segment is reported and the rest is written.
 
 use std::collections::BTreeSet;
@@ -9,8 +8,8 @@ use std::io::{self, Write};
 
 use flamestore_formats::{encode_pprof, gzip};
 use flamestore_model::{Error, MatchOp, Matcher, ProfileType, Result, names};
-use flamestore_query::{Engine, Query, QueryOptions};
-use flamestore_store::{Access, Background, Bucket, ExportOptions, ExportReport, Problem, Store, StoreOptions};
+use flamestore_query::{Query, QueryOptions};
+use flamestore_store::{Bucket, ExportOptions, ExportReport, Problem};
 
 /// Writes a file for each profile type that `options` select to what `create` makes by name.
 ///
@@ -23,9 +22,7 @@ pub(super) async fn export<W: Write>(
     query: QueryOptions,
     mut create: impl FnMut(&str) -> io::Result<W>,
 ) -> Result<ExportReport> {
-    let mut opened = StoreOptions::new(bucket);
-    (opened.access, opened.background) = (Access::ReadOnly, Background::Off);
-    let engine = Engine::new(Store::open(opened).await?, query)?;
+    let engine = super::engine(bucket, query).await?;
     let all = Query::new(options.tenant.clone(), options.selector.clone(), options.range);
     let types = engine.profile_types(&all).await?;
     let (mut report, mut names) = (ExportReport::default(), BTreeSet::new());

@@ -8,7 +8,9 @@ mod repair;
 mod usage;
 
 use clap::{Args, Subcommand};
-use flamestore_store::{Bucket, StoreUrl};
+use flamestore_model::Result;
+use flamestore_query::{Engine, QueryOptions};
+use flamestore_store::{Access, Background, Bucket, Store, StoreOptions, StoreUrl};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{BucketArgs, store_url};
@@ -62,15 +64,32 @@ impl StoreCommand {
 }
 
 impl Place {
-    /// The bucket. A folder that does not exist is an error here: opening it would make it.
     fn open(&self) -> Outcome<Bucket> {
-        if let StoreUrl::Folder(folder) = &self.store
-            && !folder.is_dir()
-        {
-            return Err(Failure::new(format!("--store {}: there is no such folder", self.store)));
-        }
-        Ok(self.store.open(&self.bucket.options()?)?)
+        open(&self.store, &self.bucket)
     }
+}
+
+/// The bucket of a store. A folder that does not exist is an error here: opening it would make it.
+///
+/// # Errors
+/// When there is no such folder, or a setting makes no sense.
+pub(crate) fn open(store: &StoreUrl, bucket: &BucketArgs) -> Outcome<Bucket> {
+    if let StoreUrl::Folder(folder) = store
+        && !folder.is_dir()
+    {
+        return Err(Failure::new(format!("--store {store}: there is no such folder")));
+    }
+    Ok(store.open(&bucket.options()?)?)
+}
+
+/// An engine over a bucket as it is: the store is opened to be read, writes nothing and fences nobody.
+///
+/// # Errors
+/// What the bucket says.
+pub(crate) async fn engine(bucket: Bucket, query: QueryOptions) -> Result<Engine> {
+    let mut options = StoreOptions::new(bucket);
+    (options.access, options.background) = (Access::ReadOnly, Background::Off);
+    Engine::new(Store::open(options).await?, query)
 }
 
 /// A bar on standard error that fills with bytes; nothing where that is no terminal.

@@ -13,7 +13,7 @@ use flamestore_formats::{encode_pprof, gzip};
 use flamestore_model::ProfileBatch;
 
 /// How long anything may take; far more than it should.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The command without the environment of whoever runs the tests.
 pub(crate) fn command(args: &[&str]) -> Command {
@@ -145,7 +145,8 @@ impl Drop for Running {
     }
 }
 
-fn read_lines(out: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+/// The lines of `out`, as they come.
+pub(crate) fn read_lines(out: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {

@@ -151,6 +151,11 @@ async fn wrong_questions_say_where_they_are_wrong() {
     assert_eq!(client.time_series(series).await.unwrap_err().code(), Code::InvalidArgument);
     let values = v1::LabelValuesRequest { selection: selection(CPU), name: String::new() };
     assert_eq!(client.label_values(values).await.unwrap_err().code(), Code::InvalidArgument);
+    let nobody = v1::NeighboursRequest { selection: selection(CPU), ..Default::default() };
+    let error = client.neighbours(nobody).await.unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::InvalidArgument, "the request names no function"));
+    let nothing = v1::NeighboursRequest { function: "main".to_owned(), ..Default::default() };
+    assert_eq!(client.neighbours(nothing).await.unwrap_err().message(), "the request has no selection");
     let get = |id: &str| v1::GetProfileRequest { id: id.to_owned() };
     assert_eq!(client.get_profile(get("xyz")).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(client.get_profile(get(&"0".repeat(32))).await.unwrap_err().code(), Code::NotFound);

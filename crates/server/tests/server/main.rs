@@ -19,6 +19,7 @@ mod protocol;
 mod push;
 mod querier;
 mod queries;
+mod sql;
 
 /// The records that the decoder's own tests are made of.
 #[allow(dead_code, reason = "the decoder's tests use the rest")]

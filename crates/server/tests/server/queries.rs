@@ -1,5 +1,7 @@
 //! Every question, answered as the oracle answers it: from memory, then from segments, then from both.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use arrow::array::{Array, Int64Array};
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
@@ -51,6 +53,7 @@ async fn check_all(running: &Running, oracle: &Oracle) {
     for query in &queries {
         check_merge(running, oracle, query).await;
         check_top(running, oracle, query).await;
+        check_neighbours(running, oracle, query).await;
         check_time_series(running, oracle, query).await;
     }
     for query in queries.iter().map(String::as_str).chain(["", r#"{pod=~"api-.*"}"#, r#"{region=""}"#]) {
@@ -110,6 +113,44 @@ async fn check_top(running: &Running, oracle: &Oracle, query: &str) {
     assert_eq!(answer.total, oracle.merge_folded(&selector, &range).values().sum::<i64>());
     let found: Vec<_> = answer.functions.into_iter().map(|row| (row.name, row.self_, row.total)).collect();
     assert_eq!(found, expected, "{query}");
+}
+
+/// Callers and callees of every function, and of one that there is not, are what a loop over stacks counts.
+async fn check_neighbours(running: &Running, oracle: &Oracle, query: &str) {
+    let (selector, range) = all(query);
+    let stacks = oracle.merge_folded(&selector, &range);
+    let mut functions: BTreeSet<&str> = stacks.keys().flat_map(|stack| stack.split(';')).collect();
+    functions.insert("gone");
+    for function in functions {
+        let (mut own, mut total, mut outermost) = (0, 0, 0);
+        let (mut callers, mut callees) = (BTreeMap::new(), BTreeMap::new());
+        for (stack, value) in &stacks {
+            let names: Vec<&str> = stack.split(';').collect();
+            let of = |is_so: bool| if is_so { *value } else { 0 };
+            own += of(names.last() == Some(&function));
+            outermost += of(names.first() == Some(&function));
+            total += of(names.contains(&function));
+            let calls: BTreeSet<(&str, &str)> = names.windows(2).map(|pair| (pair[0], pair[1])).collect();
+            for (caller, callee) in calls {
+                *callers.entry(caller.to_owned()).or_default() += of(callee == function);
+                *callees.entry(callee.to_owned()).or_default() += of(caller == function);
+            }
+        }
+        let sorted = |all: BTreeMap<String, i64>| {
+            let mut all: Vec<_> = all.into_iter().filter(|(_, total)| *total != 0).collect();
+            all.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
+            all
+        };
+        let list =
+            |all: Vec<v1::Neighbour>| all.into_iter().map(|one| (one.name, one.total)).collect::<Vec<(String, i64)>>();
+        let request =
+            v1::NeighboursRequest { selection: selection(query), function: function.to_owned(), limit: 0, combine: 0 };
+        let found = running.query().neighbours(request).await.unwrap().into_inner();
+        assert_eq!((found.self_, found.total, found.outermost), (own, total, outermost), "{function} of {query}");
+        assert_eq!(found.merge_total, stacks.values().sum::<i64>());
+        assert_eq!(list(found.callers), sorted(callers), "callers of {function} of {query}");
+        assert_eq!(list(found.callees), sorted(callees), "callees of {function} of {query}");
+    }
 }
 
 async fn check_time_series(running: &Running, oracle: &Oracle, query: &str) {
@@ -277,6 +318,10 @@ async fn limits_of_a_question_are_kept() {
     let top =
         client.top(v1::TopRequest { selection: selection(CPU), limit: 1, combine: 0 }).await.unwrap().into_inner();
     assert_eq!(top.functions.len(), 1);
+    let neighbours =
+        v1::NeighboursRequest { selection: selection(CPU), function: "main".to_owned(), limit: 2, combine: 0 };
+    let neighbours = client.neighbours(neighbours).await.unwrap().into_inner();
+    assert_eq!((neighbours.callers.len(), neighbours.callees.len()), (1, 2));
     let list = v1::ListProfilesRequest { selection: selection(CPU), limit: 1 };
     let list = client.list_profiles(list).await.unwrap().into_inner();
     assert_eq!(list.profiles[0].time_unix_nano, NOON + 60 * SECOND);
