@@ -280,9 +280,8 @@ async fn merges_are_those_of_the_oracle_in_every_report() {
         assert_eq!((response.total, list.unit.as_str()), (total, "nanoseconds"));
         assert_eq!(usize::try_from(list.reported).unwrap(), list.list.len());
         assert!(list.list.is_sorted_by(|a, b| a.cumulative >= b.cumulative));
-        let listed = list.list.into_iter().map(|node| {
-            (node.meta.unwrap().function.unwrap().name, (node.cumulative, node.flat))
-        });
+        let listed =
+            list.list.into_iter().map(|node| (node.meta.unwrap().function.unwrap().name, (node.cumulative, node.flat)));
         assert_eq!(top, listed.collect(), "{labels}");
         let response = answer(&running, merge(&query, ReportType::Callgraph)).await;
         let Some(Report::Callgraph(graph)) = response.report else { panic!("{response:?}") };
@@ -329,7 +328,8 @@ async fn rows_say_what_their_frames_agree_in() {
 async fn what_weighs_less_than_its_part_is_trimmed() {
     let running = Running::start().await;
     running.push(raw(&[("service_name", "api")], &Fixture::cpu().time(NOON).profile("a;b 90 | a;c 9 | d 1"))).await;
-    let trim = |percent| v1::QueryRequest { node_trim_threshold: Some(percent), ..merge(DELTA, ReportType::FlamegraphArrow) };
+    let trim =
+        |percent| v1::QueryRequest { node_trim_threshold: Some(percent), ..merge(DELTA, ReportType::FlamegraphArrow) };
     let graph = drawn(&running, trim(1.0)).await;
     assert_eq!((graph.folded().len(), graph.trimmed, graph.total, graph.cumulative[0]), (2, 1, 100, 99));
     let graph = drawn(&running, trim(50.0)).await;
@@ -414,7 +414,9 @@ async fn filters_keep_whole_stacks_or_single_frames() {
     for (condition, keeps) in cases {
         let expected: BTreeMap<String, i64> = all.clone().into_iter().filter(|(stack, _)| keeps(stack)).collect();
         let filter = vec![stack_filter(condition.clone())];
-        let graph = drawn(&running, v1::QueryRequest { filter: filter.clone(), ..merge(DELTA, ReportType::FlamegraphArrow) }).await;
+        let graph =
+            drawn(&running, v1::QueryRequest { filter: filter.clone(), ..merge(DELTA, ReportType::FlamegraphArrow) })
+                .await;
         assert_eq!(graph.folded(), expected, "{condition:?}");
         let sums = (expected.values().sum(), all.values().sum::<i64>() - expected.values().sum::<i64>());
         assert_eq!((graph.total, graph.filtered), sums, "{condition:?}");
@@ -432,7 +434,10 @@ async fn filters_keep_whole_stacks_or_single_frames() {
         let kept: Vec<&str> = stack.split(';').filter(|frame| *frame != "main").collect();
         *expected.entry(kept.join(";")).or_default() += value;
     }
-    let request = |criteria| v1::QueryRequest { filter: vec![frame_filter(criteria)], ..merge(DELTA, ReportType::FlamegraphArrow) };
+    let request = |criteria| v1::QueryRequest {
+        filter: vec![frame_filter(criteria)],
+        ..merge(DELTA, ReportType::FlamegraphArrow)
+    };
     assert_eq!(drawn(&running, request(without_main)).await.folded(), expected);
     let of_fixture = v1::FilterCriteria { binary: text(C::Equal("Fixture".into())), ..Default::default() };
     assert_eq!(drawn(&running, request(of_fixture.clone())).await.folded(), all);
@@ -483,7 +488,11 @@ async fn stacks_are_turned_and_looked_at_from_one_function() {
 }
 
 /// What the nodes of both sides differ by: of totals, the smaller side scaled up.
-fn expected_diffs(base: &BTreeMap<String, i64>, compared: &BTreeMap<String, i64>, absolute: bool) -> BTreeMap<String, i64> {
+fn expected_diffs(
+    base: &BTreeMap<String, i64>,
+    compared: &BTreeMap<String, i64>,
+    absolute: bool,
+) -> BTreeMap<String, i64> {
     let totals = |stacks: &BTreeMap<String, i64>| {
         let mut totals: BTreeMap<String, i64> = BTreeMap::new();
         for (stack, value) in stacks {
@@ -519,10 +528,15 @@ async fn differences_keep_what_only_the_base_has() {
         let of = |labels: &str| oracle.merge_folded(&selector(&format!("{CPU}{labels}")), &RANGE);
         let query = |labels: &str| format!("{DELTA}{labels}");
         for absolute in [false, true] {
-            let graph = drawn(&running, diff(&query(base), &query(compared), absolute, ReportType::FlamegraphArrow)).await;
+            let graph =
+                drawn(&running, diff(&query(base), &query(compared), absolute, ReportType::FlamegraphArrow)).await;
             assert_eq!(graph.folded(), of(compared), "{base} {compared}");
             assert_eq!(graph.total, of(compared).values().sum::<i64>());
-            assert_eq!(graph.diffs(), expected_diffs(&of(base), &of(compared), absolute), "{base} {compared} {absolute}");
+            assert_eq!(
+                graph.diffs(),
+                expected_diffs(&of(base), &of(compared), absolute),
+                "{base} {compared} {absolute}"
+            );
             assert!(graph.parents.len() == 1 || graph.diff.iter().all(Option::is_some));
         }
         let mut own: BTreeMap<String, i64> = of(compared);
@@ -545,7 +559,8 @@ async fn differences_keep_what_only_the_base_has() {
         let (diffs, own_diffs) = (numbers(&batch["cumulative_diff"]), numbers(&batch["flat_diff"]));
         for (row, name) in texts(&batch["function_name"]).into_iter().enumerate() {
             let name = name.unwrap();
-            let (was, is) = (before.get(&name).copied().unwrap_or_default(), after.get(&name).copied().unwrap_or_default());
+            let (was, is) =
+                (before.get(&name).copied().unwrap_or_default(), after.get(&name).copied().unwrap_or_default());
             assert_eq!((diffs[row], own_diffs[row]), (Some(is.0 - was.0), Some(is.1 - was.1)), "{name}");
         }
     }
@@ -670,7 +685,8 @@ async fn totals_over_time_are_those_of_the_oracle() {
     let running = Running::start().await;
     let oracle = fill(&running).await;
     let mut client = client(&running);
-    for (step, sum_by) in [(60, vec!["service_name"]), (10, vec!["region"]), (3600, vec!["pod", "region"]), (1, vec![])] {
+    for (step, sum_by) in [(60, vec!["service_name"]), (10, vec!["region"]), (3600, vec!["pod", "region"]), (1, vec![])]
+    {
         let answer = client.query_range(range(DELTA, step, &sum_by)).await.unwrap().into_inner();
         let names: Vec<String> = match sum_by[..] {
             [] => vec!["pod".to_owned(), "region".to_owned(), "service_name".to_owned()],
@@ -754,7 +770,9 @@ async fn counts_of_samples_are_answered_as_the_time_they_stand_for() {
 async fn totals_are_those_of_the_other_doors() {
     let running = Running::start().await;
     fill(&running).await;
-    for (query, plain) in [(DELTA, CPU), ("memory:inuse_space:bytes:space:bytes", "memory:inuse_space:bytes:space:bytes")] {
+    for (query, plain) in
+        [(DELTA, CPU), ("memory:inuse_space:bytes:space:bytes", "memory:inuse_space:bytes:space:bytes")]
+    {
         let graph = drawn(&running, merge(query, ReportType::FlamegraphArrow)).await;
         let lines = merge_folded(&running, plain).await;
         let sum: i64 = lines.lines().map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum();
@@ -797,7 +815,9 @@ async fn what_makes_no_sense_is_refused_with_its_code() {
     check(v1::QueryRequest { mode: 9, ..merge(DELTA, graph) }, Code::InvalidArgument, "mode").await;
     check(v1::QueryRequest { options: None, ..merge(DELTA, graph) }, Code::InvalidArgument, "mode merge").await;
     check(v1::QueryRequest { report_type: 42, ..merge(DELTA, graph) }, Code::InvalidArgument, "report type").await;
-    for report in [ReportType::Source, ReportType::Flamechart, ReportType::FlamegraphTable, ReportType::FlamegraphUnspecified] {
+    for report in
+        [ReportType::Source, ReportType::Flamechart, ReportType::FlamegraphTable, ReportType::FlamegraphUnspecified]
+    {
         check(merge(DELTA, report), Code::Unimplemented, "").await;
     }
     let backwards = v1::QueryRangeRequest { start: at(END), end: at(START), ..range(DELTA, 10, &[]) };
@@ -831,15 +851,23 @@ async fn json_is_answered_to_get_below_any_prefix() {
             get(&format!("{prefix}/profiles/query_range?query={DELTA}&{times}&step=60s&sum_by=service_name")).await;
         assert_eq!((status, series["series"].as_array().unwrap().len()), (200, 2), "{series}");
         let merge = "merge.start=2026-03-01T11:59:00Z&merge.end=2026-03-01T12:10:00Z";
-        let (status, report) =
-            get(&format!("{prefix}/profiles/query?mode=MODE_MERGE&report_type=REPORT_TYPE_TOP&merge.query={DELTA}&{merge}"))
-                .await;
-        assert_eq!((status, report["total"].as_str(), report["filtered"].as_str()), (200, Some("29"), Some("0")), "{report}");
+        let (status, report) = get(&format!(
+            "{prefix}/profiles/query?mode=MODE_MERGE&report_type=REPORT_TYPE_TOP&merge.query={DELTA}&{merge}"
+        ))
+        .await;
+        assert_eq!(
+            (status, report["total"].as_str(), report["filtered"].as_str()),
+            (200, Some("29"), Some("0")),
+            "{report}"
+        );
         let (status, has) = get(&format!("{prefix}/profiles/has_profile_data")).await;
         assert_eq!((status, has["hasData"].as_bool()), (200, Some(true)));
     }
     let (status, error) = get(&format!("/profiles/query_range?query={DELTA}&end=2026-03-01T12:10:00Z")).await;
-    assert_eq!((status, error["code"].as_i64(), error["message"].as_str()), (400, Some(3), Some("the request has no start")));
+    assert_eq!(
+        (status, error["code"].as_i64(), error["message"].as_str()),
+        (400, Some(3), Some("the request has no start"))
+    );
     let (status, error) = get(&format!("/profiles/query_range?query={DELTA}%7Ba%3D%22none%22%7D&{times}")).await;
     assert_eq!((status, error["code"].as_i64()), (404, Some(5)), "{error}");
     let (status, error) = get("/api/profiles/query?mode=perhaps&report_type=no").await;
