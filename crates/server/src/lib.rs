@@ -5,7 +5,7 @@
 //!    IngestService   profiles decoded one by one, stored or named as rejected
 //!    PusherService   the same for Pyroscope's clients
 //!    otlp            OpenTelemetry's profiles, over gRPC and HTTP
-//!    parca           Parca's agents: pprof, records of Arrow, and what they send beside profiles
+//!    parca           Parca's agents: pprof, records of Arrow, and what they send beside profiles; what its pages ask
 //!    doors           profiles by plain HTTP: /ingest of Pyroscope, the intake of Datadog's agent
 //!    QuerierService  what Grafana, Profiles Drilldown and profilecli ask of Pyroscope
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text

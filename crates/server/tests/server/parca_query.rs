@@ -503,20 +503,18 @@ fn expected_diffs(
         }
         totals
     };
-    let (all_base, all_compared) = (base.values().sum::<i64>() as f64, compared.values().sum::<i64>() as f64);
-    let is_scaled = !absolute && all_base > 0.0 && all_compared > 0.0;
-    let base_scale = if is_scaled { (all_compared / all_base).max(1.0) } else { 1.0 };
-    let compared_scale = if is_scaled { (all_base / all_compared).max(1.0) } else { 1.0 };
+    let (all_base, all_compared) = (base.values().sum::<i64>(), compared.values().sum::<i64>());
+    let is_scaled = !absolute && all_base > 0 && all_compared > 0;
+    let scale = |own: i64, other: i64| if is_scaled && other > own { (other, own) } else { (1, 1) };
+    let (base_scale, compared_scale) = (scale(all_base, all_compared), scale(all_compared, all_base));
     let (base, compared) = (totals(base), totals(compared));
     let paths: BTreeSet<&String> = base.keys().chain(compared.keys()).collect();
-    let value = |totals: &BTreeMap<String, i64>, path: &String| totals.get(path).copied().unwrap_or_default() as f64;
-    let scaled = |value: f64, scale: f64| ((value * scale) + 0.5).floor() as i64;
-    paths
-        .into_iter()
-        .map(|path| {
-            (path.clone(), scaled(value(&compared, path), compared_scale) - scaled(value(&base, path), base_scale))
-        })
-        .collect()
+    let scaled = |totals: &BTreeMap<String, i64>, path: &String, (by, of): (i64, i64)| {
+        let value = totals.get(path).copied().unwrap_or_default();
+        (2 * value * by + of).div_euclid(2 * of)
+    };
+    let diff = |path: &String| scaled(&compared, path, compared_scale) - scaled(&base, path, base_scale);
+    paths.into_iter().map(|path| (path.clone(), diff(path))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

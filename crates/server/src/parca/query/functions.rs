@@ -90,17 +90,16 @@ impl<'a> Counting<'a> {
     }
 
     fn tree(&mut self, tree: &FrameTree) {
-        let totals = tree.totals();
         // The nodes from the root to the last one, each with its function and its call.
         let mut path: Vec<(usize, usize, Option<usize>)> = Vec::new();
-        for node in 1..tree.parent.len() {
+        for (node, totals) in tree.totals().into_iter().enumerate().skip(1) {
             let parent = tree.parent[node] as usize;
             while let Some((_, function, call)) = path.pop_if(|(open, _, _)| *open != parent) {
                 self.leave(function, call);
             }
             let function = self.function(tree.frame[node]);
             let call = path.last().map(|(_, caller, _)| *caller).map(|caller| self.call(caller, function));
-            self.enter(function, call, totals[node]);
+            self.enter(function, call, totals);
             add(&mut self.functions.rows[function].own, tree.own[node]);
             path.push((node, function, call));
         }

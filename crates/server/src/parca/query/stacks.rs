@@ -141,7 +141,7 @@ impl Reading<'_, '_> {
         let tree = &self.tree.tree;
         let mut met = vec![0_u64; tree.len()];
         let mut is_inside = vec![self.shape.sandwich.is_none(); tree.len()];
-        let mut kept = vec![[0; 2]; tree.len()];
+        let mut kept = Vec::with_capacity(tree.len());
         for node in 0..tree.len() {
             if node > 0 {
                 let parent = tree.parent[node] as usize;
@@ -150,13 +150,9 @@ impl Reading<'_, '_> {
                 is_inside[node] = is_inside[parent] || seen.sandwich.is_some();
             }
             let own = self.own(node);
-            match is_inside[node] && self.shape.keeps_stack(met[node]) {
-                true => {
-                    add(&mut self.stacks.total, own);
-                    kept[node] = own;
-                }
-                false => add(&mut self.stacks.filtered, own),
-            }
+            let is_kept = is_inside[node] && self.shape.keeps_stack(met[node]);
+            add(if is_kept { &mut self.stacks.total } else { &mut self.stacks.filtered }, own);
+            kept.push(if is_kept { own } else { [0; 2] });
         }
         Ok(kept)
     }
