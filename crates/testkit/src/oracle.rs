@@ -213,18 +213,23 @@ impl Oracle {
         rows
     }
 
-    /// The observations of the selected profiles, one row per sample type, in order of time.
+    /// The observations of the selected profiles, one row per sample type, in order of time. Of a sample that has a value in
+    /// another type, 0 is none.
     pub fn samples(&self, selector: &Selector, range: &TimeRange) -> Vec<OracleSample> {
         let mut rows = Vec::new();
         for (pushed, column) in self.selected(selector, range) {
             for row in 0..pushed.batch.samples.len() {
+                let values = pushed.batch.values(row);
+                if values[column] == 0 && values.iter().any(|value| *value != 0) {
+                    continue;
+                }
                 rows.push(OracleSample {
                     time_unix_nano: pushed.time_unix_nano,
                     id: pushed.id,
                     profile_type: pushed.types[column].clone(),
                     labels: pushed.labels.clone(),
                     stack: frames(&pushed.batch, row).into_iter().map(Cow::into_owned).collect(),
-                    value: pushed.batch.values(row)[column],
+                    value: values[column],
                 });
             }
         }

@@ -5,8 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, Int64Array, MapArray, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampNanosecondArray, UInt32Array,
+    ArrayRef, Int64Array, MapArray, RecordBatch, RecordBatchOptions, StringArray, TimestampNanosecondArray, UInt32Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use flamestore_model::{Error, Result};

@@ -76,7 +76,7 @@ pub(crate) async fn run(session: &Session, asked: &Asked<'_>, statement: &str) -
         let physical = state.create_physical_plan(&plan).await?;
         execute_stream(physical, state.task_ctx())
     };
-    let batches = planned.await.map_err(|error| inward(error, memory_bytes_max))?;
+    let batches = statement::on_deep_stack(planned).await.map_err(|error| inward(error, memory_bytes_max))?;
     let plain = Plain::new(&batches.schema());
     let schema = Arc::clone(plain.schema());
     let batches = batches.map(move |batch| {

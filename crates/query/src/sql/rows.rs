@@ -18,6 +18,7 @@ use crate::export::{parts, rows_bytes};
 use crate::plan::{dictionary_bytes, entry_of, service_of};
 use crate::scope::Scope;
 use crate::selection::{Source, Unit};
+use crate::tables::batches::label_field_names;
 use crate::tables::with_profiles;
 
 /// Sample rows that a part has at most, if it has more than one profile.
@@ -438,7 +439,8 @@ impl SampleRows {
 
     fn sample_labels(&self, rows: &[(u32, u32)]) -> Result<ArrayRef> {
         let dictionary = &self.names.sealed().dictionary;
-        let mut maps = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+        let names = label_field_names();
+        let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
         for (profile, row) in rows {
             let set = self.samples[*profile as usize].label_sets.get(*row as usize).copied().unwrap_or(NONE);
             dictionary.row_labels(set, &Observation::NONE, |key, value| {

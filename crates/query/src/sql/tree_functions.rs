@@ -189,8 +189,10 @@ fn check_stand_ins(scope: &Scope) -> flamestore_model::Result<()> {
     };
     match report.damaged.iter().find(|damaged| repeats(&damaged.segment)) {
         None => Ok(()),
-        Some(damaged) => Err(Error::unavailable("a segment that repeats others is damaged and was set aside; ask again")
-            .with("segment", &damaged.segment)),
+        Some(damaged) => {
+            Err(Error::unavailable("a segment that repeats others is damaged and was set aside; ask again")
+                .with("segment", &damaged.segment))
+        }
     }
 }
 
