@@ -297,7 +297,7 @@ async fn sql_is_read_only() {
     .await;
     check_sql(
         &world,
-        "INSERT INTO series SELECT * FROM segment.series",
+        "INSERT INTO series SELECT * FROM series",
         expect!["Invalid: a query failed: Error during planning: DML not supported: Insert Into"],
     )
     .await;
@@ -324,17 +324,17 @@ async fn sql_plans_prune_by_filters() {
         START + 1
     );
     check_sql(&world, &plan, expect![[r#"
-        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
-        | plan_type     | plan                                                                                                                                                                                  |
-        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
-        | logical_plan  | Projection: profiles.total                                                                                                                                                            |
-        |               |   Filter: profiles.service_name = Utf8("api") AND profiles.time_unix_nano > Int64(1700006340000000001)                                                                                |
-        |               |     TableScan: profiles projection=[service_name, time_unix_nano, total], partial_filters=[profiles.service_name = Utf8("api"), profiles.time_unix_nano > Int64(1700006340000000001)] |
-        | physical_plan | FilterExec: service_name@0 = api AND time_unix_nano@1 > 1700006340000000001, projection=[total@2]                                                                                     |
-        |               |   RepartitionExec: partitioning=RoundRobinBatch(2), input_partitions=1                                                                                                                |
-        |               |     ProfilesExec: selector={service_name="api"}, range=1700006340000000002..9223372036854775807, segments=1/3, heads=0, columns=[service_name, time_unix_nano, total]                 |
-        |               |                                                                                                                                                                                       |
-        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+"#]]).await;
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
+        | plan_type     | plan                                                                                                                                                                                                          |
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
+        | logical_plan  | Projection: segment.profiles.total                                                                                                                                                                            |
+        |               |   Filter: segment.profiles.service_name = Utf8("api") AND segment.profiles.time_unix_nano > Int64(1700006340000000001)                                                                                        |
+        |               |     TableScan: segment.profiles projection=[service_name, time_unix_nano, total], partial_filters=[segment.profiles.service_name = Utf8("api"), segment.profiles.time_unix_nano > Int64(1700006340000000001)] |
+        | physical_plan | FilterExec: service_name@0 = api AND time_unix_nano@1 > 1700006340000000001, projection=[total@2]                                                                                                             |
+        |               |   RepartitionExec: partitioning=RoundRobinBatch(2), input_partitions=1                                                                                                                                        |
+        |               |     ProfilesExec: selector={service_name="api"}, range=1700006340000000002..9223372036854775807, segments=1/3, heads=0, columns=[service_name, time_unix_nano, total]                                         |
+        |               |                                                                                                                                                                                                               |
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+"#]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,6 +35,11 @@ pub(super) trait Rows: Send {
     /// `Internal` when there is no such column; `Corrupt` when an id refers to nothing.
     fn column(&self, name: &str, rows: Range<usize>) -> Result<ArrayRef>;
 
+    /// How many frames the stack of a row has, where rows have stacks.
+    fn frames(&self, _row: usize) -> u32 {
+        0
+    }
+
     /// Bytes that they hold, about.
     fn memory_bytes(&self) -> usize;
 }
@@ -398,6 +403,10 @@ impl Rows for StackRows {
         }
     }
 
+    fn frames(&self, row: usize) -> u32 {
+        self.names.depth(self.picked[row])
+    }
+
     fn memory_bytes(&self) -> usize {
         dictionary_bytes(&self.names.sealed().dictionary) + self.names.memory_bytes()
     }
@@ -490,6 +499,11 @@ impl Rows for SampleRows {
                 columns::of_series(name, series.into_iter())?.ok_or_else(|| unknown_column(name))?
             }
         })
+    }
+
+    fn frames(&self, row: usize) -> u32 {
+        let (profile, row) = self.rows[row];
+        self.names.depth(self.samples[profile as usize].stacks[row as usize])
     }
 
     fn memory_bytes(&self) -> usize {

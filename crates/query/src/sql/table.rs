@@ -37,6 +37,9 @@ use crate::scope::Scope;
 use crate::selection::{Selection, Unit};
 use crate::tables::filters::{Reading, read, read_all};
 
+/// Frames that the lists of stacks of a batch have at most, if it has more than one row.
+const FRAMES_AT_ONCE: u32 = 1 << 19;
+
 /// One table of a snapshot.
 #[derive(Debug)]
 pub(super) struct ShownTable {
@@ -250,7 +253,7 @@ impl Job {
     async fn batch_of(&self, open: &mut OpenUnit) -> flamestore_model::Result<Option<RecordBatch>> {
         loop {
             if let Some((rows, at)) = &mut open.rows {
-                let wanted = *at..rows.len().min(*at + self.batch_rows);
+                let wanted = *at..self.end_of_batch(rows.as_ref(), *at);
                 if !wanted.is_empty() {
                     let batch = columns::batch(&self.schema, wanted.len(), |name| rows.column(name, wanted.clone()))?;
                     self.budget.resize(rows.memory_bytes() + batch.get_array_memory_size())?;
@@ -275,6 +278,21 @@ impl Job {
                 open.rows = Some((rows, 0));
             }
         }
+    }
+
+    /// Where a batch of `rows` that starts at `start` ends: lists of stacks stay within [`FRAMES_AT_ONCE`], or one row.
+    fn end_of_batch(&self, rows: &dyn Rows, start: usize) -> usize {
+        let end = rows.len().min(start + self.batch_rows);
+        if self.schema.column_with_name("stack").is_none() {
+            return end;
+        }
+        let mut room = FRAMES_AT_ONCE;
+        let fits = |row: &usize| {
+            let fits = room > 0;
+            room = room.saturating_sub(rows.frames(*row));
+            fits
+        };
+        start + (start..end).take_while(fits).count()
     }
 
     fn report(&self, scan: &ScanReport) {
