@@ -25,14 +25,14 @@ pub(crate) const HAS_FUNCTION: &str = "has_function";
 
 /// Makes the functions known to SQL.
 pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for function in [Function::HasFunction, Function::Leaf, Function::Root] {
+    for function in [Question::HasFunction, Question::Leaf, Question::Root] {
         registry.register_udf(Arc::new(ScalarUDF::new_from_impl(StackFunction::new(function))))?;
     }
     Ok(())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Function {
+enum Question {
     HasFunction,
     Leaf,
     Root,
@@ -40,15 +40,15 @@ enum Function {
 
 #[derive(Debug)]
 struct StackFunction {
-    function: Function,
+    function: Question,
     signature: Signature,
 }
 
 impl StackFunction {
-    fn new(function: Function) -> Self {
+    fn new(function: Question) -> Self {
         let arguments = match function {
-            Function::HasFunction => vec![texts_type(), DataType::Utf8],
-            Function::Leaf | Function::Root => vec![texts_type()],
+            Question::HasFunction => vec![texts_type(), DataType::Utf8],
+            Question::Leaf | Question::Root => vec![texts_type()],
         };
         Self { function, signature: Signature::exact(arguments, Volatility::Immutable) }
     }
@@ -71,9 +71,9 @@ impl Hash for StackFunction {
 impl ScalarUDFImpl for StackFunction {
     fn name(&self) -> &str {
         match self.function {
-            Function::HasFunction => HAS_FUNCTION,
-            Function::Leaf => "leaf",
-            Function::Root => "root",
+            Question::HasFunction => HAS_FUNCTION,
+            Question::Leaf => "leaf",
+            Question::Root => "root",
         }
     }
 
@@ -83,8 +83,8 @@ impl ScalarUDFImpl for StackFunction {
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(match self.function {
-            Function::HasFunction => DataType::Boolean,
-            Function::Leaf | Function::Root => DataType::Utf8,
+            Question::HasFunction => DataType::Boolean,
+            Question::Leaf | Question::Root => DataType::Utf8,
         })
     }
 
@@ -92,14 +92,14 @@ impl ScalarUDFImpl for StackFunction {
         let array = args.args[0].to_array(args.number_rows)?;
         let stacks = Stacks::of(&array)?;
         let column: ArrayRef = match self.function {
-            Function::HasFunction => {
+            Question::HasFunction => {
                 let Some(pattern) = literal(&args.args[1])? else {
                     return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
                 };
                 Arc::new(stacks.having(&function_pattern(&pattern).map_err(outward)?))
             }
-            Function::Leaf => Arc::new(stacks.ends(|frames| frames.last())),
-            Function::Root => Arc::new(stacks.ends(|mut frames| frames.next())),
+            Question::Leaf => Arc::new(stacks.ends(|frames| frames.last())),
+            Question::Root => Arc::new(stacks.ends(|mut frames| frames.next())),
         };
         Ok(ColumnarValue::Array(column))
     }
