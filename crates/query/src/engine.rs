@@ -6,6 +6,7 @@ use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder, UserD
 use flamestore_calltree::{TopRow, ValueTree, top};
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Temporality, Tenant};
 use flamestore_store::Store;
+use futures::StreamExt;
 
 use crate::answer::{
     Answer, Comparison, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, Steps, TimeSeries,
@@ -14,6 +15,7 @@ use crate::plan::{DiffNode, MergeNode};
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::sink::ReportSink;
+use crate::sql::Asked;
 use crate::{codec, compare, export, metadata, sql};
 
 /// How often a query is asked at most: of a damaged year its months answer, of a damaged month its days.
@@ -220,8 +222,15 @@ impl Engine {
     /// # Errors
     /// `Invalid` also for a statement that is not a query.
     pub async fn sql(&self, tenant: &Tenant, statement: &str) -> Result<SqlAnswer> {
-        let (scope, _) = self.scope(tenant);
-        sql::run(&self.session, &scope, statement).await
+        let (scope, sink) = self.scope(tenant);
+        let set_aside = SetAside { store: Arc::clone(&self.store), sink };
+        let now_unix_nano = self.store.options().clock.now_unix_nano();
+        let asked = Asked { tenant, scope: &scope, now_unix_nano };
+        let SqlAnswer { schema, batches } = sql::run(&self.session, &asked, statement).await?;
+        let batches = batches.inspect(move |_| {
+            let _until_the_end = &set_aside;
+        });
+        Ok(SqlAnswer { schema, batches: batches.boxed() })
     }
 
     /// The plan of a merge as text, with what each of its operators did.
@@ -316,6 +325,20 @@ impl Engine {
             self.store.quarantine(segment, &reason);
         }
         Answer { value, report: sink.report() }
+    }
+}
+
+/// Leaves segments that a statement finds damaged out of later snapshots, once it has ended.
+struct SetAside {
+    store: Arc<Store>,
+    sink: Arc<ReportSink>,
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        for (segment, reason) in self.sink.corrupt() {
+            self.store.quarantine(segment, &reason);
+        }
     }
 }
 

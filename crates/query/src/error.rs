@@ -23,7 +23,14 @@ pub(crate) fn inward(error: DataFusionError, memory_bytes_max: usize) -> Error {
             ArrowError::ExternalError(inner) => inward(DataFusionError::External(inner), memory_bytes_max),
             inner => Error::invalid("a query failed").because(inner),
         },
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => inward(*inner, memory_bytes_max),
+        DataFusionError::Context(_, inner) => inward(*inner, memory_bytes_max),
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            let error = inward(*inner, memory_bytes_max);
+            match diagnostic.span {
+                Some(span) => error.with("line", span.start.line).with("column", span.start.column),
+                None => error,
+            }
+        }
         DataFusionError::Shared(inner) => shared(&inner, memory_bytes_max),
         DataFusionError::Collection(mut all) if !all.is_empty() => inward(all.swap_remove(0), memory_bytes_max),
         other => {

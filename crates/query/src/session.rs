@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use chrono::DateTime;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider};
 use datafusion::catalog::{CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::dataframe::DataFrame;
@@ -23,7 +24,7 @@ use crate::engine::QueryOptions;
 use crate::error::inward;
 use crate::plan::TreeQueryPlanner;
 use crate::sink::ReportSink;
-use crate::tables;
+use crate::{sql, tables};
 
 /// Consumers that an error over the memory limit names.
 const CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(4);
@@ -49,14 +50,16 @@ impl Session {
         let config = SessionConfig::new()
             .with_target_partitions(options.partitions)
             .with_information_schema(true)
-            .with_default_catalog_and_schema(CATALOG, SCHEMA);
+            .with_default_catalog_and_schema(CATALOG, PUBLIC)
+            .set_bool("datafusion.sql_parser.collect_spans", true)
+            .set_str("datafusion.execution.time_zone", "UTC");
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(Arc::new(TreeQueryPlanner))
             .build();
-        tables::register(&mut state).map_err(failed)?;
+        tables::register(&mut state).and_then(|()| sql::register(&mut state)).map_err(failed)?;
         Ok(Self { state, memory_bytes_max })
     }
 
@@ -69,21 +72,26 @@ impl Session {
         Ok(DataFrame::new(self.state.clone(), plan.map_err(|error| self.inward(error))?))
     }
 
-    /// The state of a query that may name `tables`.
+    /// The state of a query that may name the tables of `schemas` and is run at `now_unix_nano`.
     ///
     /// # Errors
     /// `Internal` when a table cannot be registered.
-    pub(crate) fn with_tables(&self, tables: Vec<(&str, Arc<dyn TableProvider>)>) -> Result<SessionState> {
-        let schema = MemorySchemaProvider::new();
-        for (name, table) in tables {
-            schema.register_table(name.to_owned(), table).map_err(|error| self.inward(error))?;
-        }
+    pub(crate) fn with_schemas(&self, schemas: &[Schema], now_unix_nano: i64) -> Result<SessionState> {
         let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(SCHEMA, Arc::new(schema)).map_err(|error| self.inward(error))?;
+        for (name, tables) in schemas {
+            let schema = MemorySchemaProvider::new();
+            for (name, table) in tables {
+                let table = Arc::clone(table);
+                schema.register_table((*name).to_owned(), table).map_err(|error| self.inward(error))?;
+            }
+            catalog.register_schema(name, Arc::new(schema)).map_err(|error| self.inward(error))?;
+        }
         let list = MemoryCatalogProviderList::new();
         list.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
         let mut state = self.state.clone();
         state.register_catalog_list(Arc::new(list));
+        state.mark_start_execution();
+        state.execution_props_mut().query_execution_start_time = Some(DateTime::from_timestamp_nanos(now_unix_nano));
         Ok(state)
     }
 
@@ -132,4 +140,12 @@ impl Session {
 }
 
 const CATALOG: &str = "flamestore";
-const SCHEMA: &str = "public";
+
+/// The schema of tables for people, which need not be named.
+pub(crate) const PUBLIC: &str = "public";
+
+/// The schema of tables as they are stored.
+pub(crate) const SEGMENT: &str = "segment";
+
+/// A schema by its name: its tables by theirs.
+pub(crate) type Schema = (&'static str, Vec<(&'static str, Arc<dyn TableProvider>)>);

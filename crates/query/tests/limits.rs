@@ -154,7 +154,7 @@ async fn check_sql(world: &World, statement: &str, expected: Expect) {
 async fn sql_reads_series_and_profiles() {
     let mut world = three_segments().await;
     world.push(&[("service_name", "db"), ("pod", "p")], START + 5 * SECOND, Fixture::cpu().profile("main 9")).await;
-    let by_service = "SELECT service_name, count(*) AS profiles, sum(total) AS total FROM profiles \
+    let by_service = "SELECT service_name, count(*) AS profiles, sum(total) AS total FROM segment.profiles \
                       GROUP BY service_name ORDER BY service_name";
     check_sql(
         &world,
@@ -169,7 +169,7 @@ async fn sql_reads_series_and_profiles() {
         +--------------+----------+-------+"#]],
     )
     .await;
-    let labels = "SELECT label(labels, 'pod') AS pod, profile_type FROM series \
+    let labels = "SELECT label(labels, 'pod') AS pod, profile_type FROM segment.series \
                   WHERE selects(labels, profile_type, '{pod=~\".+\"}')";
     check_sql(
         &world,
@@ -182,7 +182,7 @@ async fn sql_reads_series_and_profiles() {
         +-----+---------------------------------------------+"#]],
     )
     .await;
-    let join = "SELECT s.service_name, p.total FROM profiles p JOIN series s \
+    let join = "SELECT s.service_name, p.total FROM segment.profiles p JOIN segment.series s \
                 ON s.segment = p.segment AND s.series_id = p.series_id WHERE s.service_name = 'web'";
     check_sql(
         &world,
@@ -201,14 +201,14 @@ async fn sql_reads_series_and_profiles() {
 async fn sql_walks_from_samples_to_names_in_segments_and_heads() {
     let mut world = three_segments().await;
     world.push(&[("service_name", "db")], START + 5 * SECOND, Fixture::cpu().profile("main;g 9")).await;
-    let walk = "SELECT x.service_name, CAST(n.bytes AS STRING) AS leaf, s.value * p.unit AS value FROM samples s \
-                JOIN profiles p ON p.segment = s.segment AND p.profile = s.profile \
-                JOIN series x ON x.segment = s.segment AND x.series_id = s.series_id \
-                JOIN stacks k ON k.segment = s.segment AND k.stack_id = s.stack_key - p.stack_base \
-                JOIN call_sites c ON c.segment = s.segment AND c.call_site_id = k.call_site_id \
-                JOIN locations l ON l.segment = s.segment AND l.location_id = c.location_id AND l.line_index = 0 \
-                JOIN functions f ON f.segment = s.segment AND f.function_id = l.function_id \
-                JOIN strings n ON n.segment = s.segment AND n.string_id = f.name_id \
+    let walk = "SELECT x.service_name, CAST(n.bytes AS STRING) AS leaf, s.value * p.unit AS value FROM segment.samples s \
+                JOIN segment.profiles p ON p.segment = s.segment AND p.profile = s.profile \
+                JOIN segment.series x ON x.segment = s.segment AND x.series_id = s.series_id \
+                JOIN segment.stacks k ON k.segment = s.segment AND k.stack_id = s.stack_key - p.stack_base \
+                JOIN segment.call_sites c ON c.segment = s.segment AND c.call_site_id = k.call_site_id \
+                JOIN segment.locations l ON l.segment = s.segment AND l.location_id = c.location_id AND l.line_index = 0 \
+                JOIN segment.functions f ON f.segment = s.segment AND f.function_id = l.function_id \
+                JOIN segment.strings n ON n.segment = s.segment AND n.string_id = f.name_id \
                 ORDER BY leaf";
     check_sql(
         &world,
@@ -244,11 +244,11 @@ fn observations() -> flamestore_model::ProfileBatch {
 async fn sql_shows_when_and_for_which_span_an_observation_was_made() {
     let shown = "SELECT s.value, s.observed_unix_nano AS observed, s.ended_unix_nano AS ended, \
                  encode(s.trace_id, 'hex') AS trace, encode(s.span_id, 'hex') AS span, \
-                 CAST(k.bytes AS STRING) AS key, CAST(v.bytes AS STRING) AS text FROM samples s \
-                 LEFT JOIN label_sets l ON l.segment = s.segment AND l.label_set_id = s.label_set_id \
-                 LEFT JOIN strings k ON k.segment = l.segment AND k.string_id = l.key_id \
-                 LEFT JOIN strings v ON v.segment = l.segment AND v.string_id = l.string_id \
-                 JOIN series x ON x.segment = s.segment AND x.series_id = s.series_id \
+                 CAST(k.bytes AS STRING) AS key, CAST(v.bytes AS STRING) AS text FROM segment.samples s \
+                 LEFT JOIN segment.label_sets l ON l.segment = s.segment AND l.label_set_id = s.label_set_id \
+                 LEFT JOIN segment.strings k ON k.segment = l.segment AND k.string_id = l.key_id \
+                 LEFT JOIN segment.strings v ON v.segment = l.segment AND v.string_id = l.string_id \
+                 JOIN segment.series x ON x.segment = s.segment AND x.series_id = s.series_id \
                  WHERE x.service_name = 'jobs' ORDER BY s.value";
     // Segments of other samples have no such columns.
     let mut world = three_segments().await;
@@ -270,7 +270,7 @@ async fn sql_shows_when_and_for_which_span_an_observation_was_made() {
         .await;
         world.flush().await;
     }
-    let of_span = "SELECT value FROM samples WHERE span_id = decode('00000000000000a2', 'hex') OR observed_unix_nano = 5 \
+    let of_span = "SELECT value FROM segment.samples WHERE span_id = decode('00000000000000a2', 'hex') OR observed_unix_nano = 5 \
                    ORDER BY value";
     check_sql(
         &world,
@@ -309,7 +309,7 @@ async fn sql_is_read_only() {
     .await;
     check_sql(
         &world,
-        "SELECT nothing FROM series",
+        "SELECT nothing FROM segment.series",
         expect!["Invalid: a query failed: Schema error: No field named nothing."],
     )
     .await;
@@ -320,21 +320,21 @@ async fn sql_is_read_only() {
 async fn sql_plans_prune_by_filters() {
     let world = three_segments().await;
     let plan = format!(
-        "EXPLAIN FORMAT INDENT SELECT total FROM profiles WHERE service_name = 'api' AND time_unix_nano > {}",
+        "EXPLAIN FORMAT INDENT SELECT total FROM segment.profiles WHERE service_name = 'api' AND time_unix_nano > {}",
         START + 1
     );
     check_sql(&world, &plan, expect![[r#"
-        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
-        | plan_type     | plan                                                                                                                                                                                  |
-        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
-        | logical_plan  | Projection: profiles.total                                                                                                                                                            |
-        |               |   Filter: profiles.service_name = Utf8("api") AND profiles.time_unix_nano > Int64(1700006340000000001)                                                                                |
-        |               |     TableScan: profiles projection=[service_name, time_unix_nano, total], partial_filters=[profiles.service_name = Utf8("api"), profiles.time_unix_nano > Int64(1700006340000000001)] |
-        | physical_plan | FilterExec: service_name@0 = api AND time_unix_nano@1 > 1700006340000000001, projection=[total@2]                                                                                     |
-        |               |   RepartitionExec: partitioning=RoundRobinBatch(2), input_partitions=1                                                                                                                |
-        |               |     ProfilesExec: selector={service_name="api"}, range=1700006340000000002..9223372036854775807, segments=1/3, heads=0, columns=[service_name, time_unix_nano, total]                 |
-        |               |                                                                                                                                                                                       |
-        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+"#]]).await;
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
+        | plan_type     | plan                                                                                                                                                                                                          |
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+
+        | logical_plan  | Projection: segment.profiles.total                                                                                                                                                                            |
+        |               |   Filter: segment.profiles.service_name = Utf8("api") AND segment.profiles.time_unix_nano > Int64(1700006340000000001)                                                                                        |
+        |               |     TableScan: segment.profiles projection=[service_name, time_unix_nano, total], partial_filters=[segment.profiles.service_name = Utf8("api"), segment.profiles.time_unix_nano > Int64(1700006340000000001)] |
+        | physical_plan | FilterExec: service_name@0 = api AND time_unix_nano@1 > 1700006340000000001, projection=[total@2]                                                                                                             |
+        |               |   RepartitionExec: partitioning=RoundRobinBatch(2), input_partitions=1                                                                                                                                        |
+        |               |     ProfilesExec: selector={service_name="api"}, range=1700006340000000002..9223372036854775807, segments=1/3, heads=0, columns=[service_name, time_unix_nano, total]                                         |
+        |               |                                                                                                                                                                                                               |
+        +---------------+---------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------+"#]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -395,10 +395,10 @@ async fn sql_joins_stacks_in_segments_of_every_format() {
     world.reopen().await;
     let joined = "SELECT p.profile, max(p.total) = sum(s.value * p.unit) AS is_total, count(k.stack_id) AS stacks, \
                   count(c.call_site_id) AS leaves, count(c.depth) AS depths, \
-                  count(s.observed_unix_nano) AS times, count(s.trace_id) AS traces FROM profiles p \
-                  JOIN samples s ON s.segment = p.segment AND s.profile = p.profile \
-                  LEFT JOIN stacks k ON k.segment = s.segment AND k.stack_id = s.stack_key - p.stack_base \
-                  LEFT JOIN call_sites c ON c.segment = k.segment AND c.call_site_id = k.call_site_id \
+                  count(s.observed_unix_nano) AS times, count(s.trace_id) AS traces FROM segment.profiles p \
+                  JOIN segment.samples s ON s.segment = p.segment AND s.profile = p.profile \
+                  LEFT JOIN segment.stacks k ON k.segment = s.segment AND k.stack_id = s.stack_key - p.stack_base \
+                  LEFT JOIN segment.call_sites c ON c.segment = k.segment AND c.call_site_id = k.call_site_id \
                   WHERE s.stack_key >= 0 GROUP BY 1 ORDER BY 1";
     let mut text = String::new();
     for fixture in FIXTURES {

@@ -303,7 +303,7 @@ impl Table {
     /// The tables of roll-ups: a segment has all, some or none of them.
     pub const ROLLUPS: [Self; 4] = [Self::Windows, Self::Rollups1h, Self::Rollups1d, Self::Rollups30d];
 
-    /// The table's name: its folder in a bucket and its name in SQL.
+    /// The table's name: its folder in a bucket and its name in SQL's schema `segment`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Samples => "samples",

@@ -177,6 +177,14 @@ impl HeadView {
         HeadSamples { sealed: part.sealed, details, samples }
     }
 
+    /// The symbols, call tree and stacks of some profiles of one service. Takes as long as sealing them.
+    ///
+    /// # Panics
+    /// When the selection is not of this view.
+    pub fn dictionary(&self, selection: &HeadSelection) -> SealedDictionary {
+        seal_part(self.service(selection.dictionary_id), &self.chosen(&selection.profiles)).sealed
+    }
+
     /// All of it as the tables of a segment; built when first asked for. Not for a thread that must not wait.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub use fixture::{Fixture, profile};
 pub use fleet::{Fleet, FleetMode, FleetOptions, FleetRun, FleetService, FleetStats, Scrape, pack_pprof, write_pprof};
 #[cfg(feature = "objects")]
 pub use objects::{Counts, Fate, FaultyObjects, ObjectRequest, RequestKind, Strikes, Traffic, Weather};
-pub use oracle::{Oracle, OracleProfile, OracleTop, folded, profile_types};
+pub use oracle::{Oracle, OracleProfile, OracleSample, OracleTop, folded, profile_types};
 #[cfg(feature = "s3")]
 pub use s3::{Fault, FaultRule, Faults, S3Access, S3Place, S3Server};
 pub use wire::Wire;

@@ -24,6 +24,23 @@ pub struct OracleProfile {
     pub total: i64,
 }
 
+/// One observation in one value column of one pushed profile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OracleSample {
+    /// When its profile was taken, in nanoseconds since 1970.
+    pub time_unix_nano: i64,
+    /// The id its profile was pushed with.
+    pub id: ProfileId,
+    /// Which of the profile's sample types this is.
+    pub profile_type: ProfileType,
+    /// The labels of its series, without derived ones, with `service_name`.
+    pub labels: Labels,
+    /// The names of its frames, root first.
+    pub stack: Vec<String>,
+    /// Its value.
+    pub value: i64,
+}
+
 /// A frame name with its own value and the value of all stacks it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OracleTop {
@@ -192,6 +209,30 @@ impl Oracle {
                 total: (0..pushed.batch.samples.len()).map(|row| pushed.batch.values(row)[column]).sum(),
             })
             .collect();
+        rows.sort();
+        rows
+    }
+
+    /// The observations of the selected profiles, one row per sample type, in order of time. Of a sample that has a value in
+    /// another type, 0 is none.
+    pub fn samples(&self, selector: &Selector, range: &TimeRange) -> Vec<OracleSample> {
+        let mut rows = Vec::new();
+        for (pushed, column) in self.selected(selector, range) {
+            for row in 0..pushed.batch.samples.len() {
+                let values = pushed.batch.values(row);
+                if values[column] == 0 && values.iter().any(|value| *value != 0) {
+                    continue;
+                }
+                rows.push(OracleSample {
+                    time_unix_nano: pushed.time_unix_nano,
+                    id: pushed.id,
+                    profile_type: pushed.types[column].clone(),
+                    labels: pushed.labels.clone(),
+                    stack: frames(&pushed.batch, row).into_iter().map(Cow::into_owned).collect(),
+                    value: values[column],
+                });
+            }
+        }
         rows.sort();
         rows
     }

@@ -71,7 +71,7 @@ async fn search(scope: &Arc<Scope>, unit: Unit, id: ProfileId) -> Result<(Unit, 
 }
 
 /// Profiles in parts of at most `rows` sample rows each, or of one profile.
-pub(super) fn parts(profiles: Vec<ProfileRow>, rows: usize) -> Vec<Vec<ProfileRow>> {
+pub(crate) fn parts(profiles: Vec<ProfileRow>, rows: usize) -> Vec<Vec<ProfileRow>> {
     let mut parts: Vec<Vec<ProfileRow>> = Vec::new();
     let mut room = 0;
     for profile in profiles {
@@ -91,7 +91,7 @@ pub(super) fn parts(profiles: Vec<ProfileRow>, rows: usize) -> Vec<Vec<ProfileRo
 }
 
 /// Bytes that the samples of `profiles` take in memory, about.
-pub(super) fn rows_bytes(profiles: &[ProfileRow]) -> usize {
+pub(crate) fn rows_bytes(profiles: &[ProfileRow]) -> usize {
     profiles.iter().map(|profile| 256 + profile.row_count as usize * 16).sum()
 }
 

@@ -18,6 +18,7 @@ use crate::error::is_damage;
 use crate::scope::Scope;
 use crate::selection::{Selection, Unit};
 use load::Loaded;
+pub(crate) use load::{parts, rows_bytes};
 use writer::{Repeats, Writer};
 
 /// Sample rows that are in memory at one time.

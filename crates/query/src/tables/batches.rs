@@ -145,6 +145,11 @@ pub(crate) fn labels_type() -> DataType {
     DataType::Map(Arc::new(entries), true)
 }
 
+/// What the fields of the type of labels are called.
+pub(crate) fn label_field_names() -> MapFieldNames {
+    MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() }
+}
+
 fn schema_of(columns: &[(&str, DataType)]) -> Schema {
     Schema::new(columns.iter().map(|(name, ty)| Field::new(*name, ty.clone(), false)).collect::<Vec<_>>())
 }
@@ -159,15 +164,19 @@ fn repeated(text: &str, rows: usize) -> ArrayRef {
     Arc::new(std::iter::repeat_n(Some(text), rows).collect::<StringArray>())
 }
 
-fn types<'a>(rows: impl Iterator<Item = &'a SeriesRow>) -> ArrayRef {
+/// The profile types of rows of these series.
+pub(crate) fn types<'a>(rows: impl Iterator<Item = &'a SeriesRow>) -> ArrayRef {
     let mut types = StringBuilder::new();
     rows.for_each(|row| types.append_value(row.profile_type.to_string()));
     Arc::new(types.finish())
 }
 
-fn labels<'a>(rows: impl Iterator<Item = &'a SeriesRow>) -> Result<ArrayRef> {
-    let field_names = MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
-    let mut maps = MapBuilder::new(Some(field_names), StringBuilder::new(), StringBuilder::new());
+/// The labels of rows of these series.
+///
+/// # Errors
+/// `Internal` when the column cannot be built.
+pub(crate) fn labels<'a>(rows: impl Iterator<Item = &'a SeriesRow>) -> Result<ArrayRef> {
+    let mut maps = MapBuilder::new(Some(label_field_names()), StringBuilder::new(), StringBuilder::new());
     for row in rows {
         for (name, value) in with_service(row).iter() {
             maps.keys().append_value(name);

@@ -1,29 +1,36 @@
-//! What the filters above a table say of series and times.
+//! What the filters above a table say of series, times and stacks.
 //!
 //! | filter | reading |
 //! |---|---|
-//! | `selects(labels, profile_type, 'SELECTOR')` | the matchers of the selector; exact |
-//! | `service_name = 'X'`, `profile_type = 'X'` | one matcher; inexact, since SQL compares again |
-//! | `time_unix_nano` compared with a number | a bound of the range; exact in `profiles` |
+//! | `selects(labels, profile_type, 'SELECTOR')` | the matchers of the selector |
+//! | `service_name = 'X'`, `profile_type = 'X'`, `sample_type = 'X'`, … | one matcher |
+//! | `labels['NAME'] = 'X'`, `label(labels, 'NAME') = 'X'` | one matcher |
+//! | several of these about one label, joined by `OR`, or `IN` | one matcher, a regular expression |
+//! | `time_unix_nano` compared with a number, `time` with a timestamp | a bound of the range |
+//! | `has_function(stack, 'REGEX')`, `leaf = 'X'`, `root = 'X'` | a test of stacks |
 //!
-//! All else proves nothing and is left to DataFusion.
+//! All of them are exact where the table has the rows of these series, times and stacks only. All else proves nothing and is
+//! left to DataFusion.
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use flamestore_model::{MatchOp, Matcher, Selector, TimeRange, names};
 
-use super::functions::SELECTS;
+use super::functions::{LABEL, SELECTS};
+use crate::sql::{HAS_FUNCTION, StackTest, function_pattern};
 
 /// What one filter says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// All of it, as matchers.
     Selector(Selector),
-    /// Enough to skip by, as a matcher.
+    /// All of it, as one matcher that compares a column.
     Hint(Matcher),
     /// All of it, as a range of times.
     Times(TimeRange),
+    /// All of it, as a test of stacks.
+    Stacks(StackTest),
     /// Nothing.
     Unknown,
 }
@@ -33,16 +40,21 @@ pub(crate) enum Reading {
 pub(crate) struct Readings {
     pub(crate) selector: Selector,
     pub(crate) range: TimeRange,
+    pub(crate) stacks: Vec<StackTest>,
 }
 
 /// Reads one filter.
 pub(crate) fn read(filter: &Expr) -> Reading {
     match filter {
+        Expr::ScalarFunction(function) if function.name() == HAS_FUNCTION => {
+            read_has_function(function).map_or(Reading::Unknown, Reading::Stacks)
+        }
         Expr::ScalarFunction(function) => read_selects(function).map_or(Reading::Unknown, Reading::Selector),
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) | Expr::InList(_) => read_any_of(filter),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (left.as_ref(), right.as_ref()) {
-            (Expr::Column(column), Expr::Literal(value, _)) => compare(column.name(), *op, value),
-            (Expr::Literal(value, _), Expr::Column(column)) => match op.swap() {
-                Some(op) => compare(column.name(), op, value),
+            (of, Expr::Literal(value, _)) => compare(of, *op, value),
+            (Expr::Literal(value, _), of) => match op.swap() {
+                Some(op) => compare(of, op, value),
                 None => Reading::Unknown,
             },
             _ => Reading::Unknown,
@@ -53,12 +65,13 @@ pub(crate) fn read(filter: &Expr) -> Reading {
 
 /// Reads all filters, which all hold.
 pub(crate) fn read_all(filters: &[Expr], within: &TimeRange) -> Readings {
-    let mut all = Readings { selector: Selector::default(), range: *within };
+    let mut all = Readings { selector: Selector::default(), range: *within, stacks: Vec::new() };
     for filter in filters {
         match read(filter) {
             Reading::Selector(selector) => all.selector.matchers.extend(selector.matchers),
             Reading::Hint(matcher) => all.selector.matchers.push(matcher),
             Reading::Times(range) => all.range = intersect(&all.range, &range),
+            Reading::Stacks(test) => all.stacks.push(test),
             Reading::Unknown => {}
         }
     }
@@ -74,23 +87,96 @@ fn read_selects(function: &ScalarFunction) -> Option<Selector> {
     }
 }
 
-fn compare(column: &str, op: Operator, value: &ScalarValue) -> Reading {
-    let name = match column {
-        "service_name" => names::SERVICE_NAME,
-        "profile_type" => names::PROFILE_TYPE,
-        "time_unix_nano" => return times(op, value).map_or(Reading::Unknown, Reading::Times),
-        _ => return Reading::Unknown,
-    };
-    match (op, value.try_as_str()) {
-        (Operator::Eq, Some(Some(value))) => {
-            Matcher::new(name, MatchOp::Equal, value).map_or(Reading::Unknown, Reading::Hint)
+fn read_has_function(function: &ScalarFunction) -> Option<StackTest> {
+    match function.args.as_slice() {
+        [Expr::Column(column), Expr::Literal(text, _)] if column.name() == "stack" => {
+            let pattern = text.try_as_str()??;
+            function_pattern(pattern).is_ok().then(|| StackTest::HasFunction(pattern.to_owned()))
         }
-        _ => Reading::Unknown,
+        _ => None,
+    }
+}
+
+/// What asks for one of several values of one label.
+fn read_any_of(filter: &Expr) -> Reading {
+    let mut all = Vec::new();
+    let Some(name) = collect_values(filter, &mut all) else { return Reading::Unknown };
+    let values: Vec<String> = all.iter().map(|value| regex::escape(value)).collect();
+    Matcher::new(name, MatchOp::Regex, values.join("|")).map_or(Reading::Unknown, Reading::Hint)
+}
+
+/// Adds the values that `filter` asks for to `values`; the answer is the label they are of, if it is the same for all.
+fn collect_values(filter: &Expr, values: &mut Vec<String>) -> Option<String> {
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let name = collect_values(left, values)?;
+            (collect_values(right, values)? == name).then_some(name)
+        }
+        Expr::InList(InList { expr, list, negated: false }) => {
+            let name = label_of(expr)?;
+            for value in list {
+                let Expr::Literal(value, _) = value else { return None };
+                values.push(value.try_as_str()??.to_owned());
+            }
+            values.iter().all(|value| !value.is_empty()).then_some(name)
+        }
+        filter => match read(filter) {
+            Reading::Hint(matcher) if matcher.op() == MatchOp::Equal && !matcher.value().is_empty() => {
+                values.push(matcher.value().to_owned());
+                Some(matcher.name().to_owned())
+            }
+            _ => None,
+        },
+    }
+}
+
+/// The label that an expression gives the value of.
+fn label_of(of: &Expr) -> Option<String> {
+    let name = match of {
+        Expr::Column(column) => match column.name() {
+            "service_name" => names::SERVICE_NAME,
+            "profile_type" => names::PROFILE_TYPE,
+            "profile_name" => names::NAME,
+            "sample_type" => names::TYPE,
+            "sample_unit" => names::UNIT,
+            "period_type" => names::PERIOD_TYPE,
+            "period_unit" => names::PERIOD_UNIT,
+            _ => return None,
+        },
+        // Labels that are derived from the type are in no map.
+        Expr::ScalarFunction(function) => match (function.name(), function.args.as_slice()) {
+            ("get_field" | LABEL, [Expr::Column(column), Expr::Literal(name, _)]) if column.name() == "labels" => {
+                name.try_as_str()?.filter(|name| !names::DERIVED.contains(name))?
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
+fn compare(of: &Expr, op: Operator, value: &ScalarValue) -> Reading {
+    if let Expr::Column(column) = of {
+        match (column.name(), op, value.try_as_str()) {
+            ("time_unix_nano" | "time", ..) => return times(op, value).map_or(Reading::Unknown, Reading::Times),
+            ("leaf", Operator::Eq, Some(Some(name))) => return Reading::Stacks(StackTest::Leaf(name.to_owned())),
+            ("root", Operator::Eq, Some(Some(name))) => return Reading::Stacks(StackTest::Root(name.to_owned())),
+            _ => {}
+        }
+    }
+    let (Some(name), Operator::Eq, Some(Some(value))) = (label_of(of), op, value.try_as_str()) else {
+        return Reading::Unknown;
+    };
+    // What a map does not have is null, and equals nothing; the function `label` says the empty text instead.
+    let is_map = matches!(of, Expr::ScalarFunction(function) if function.name() != LABEL);
+    match is_map && value.is_empty() {
+        true => Reading::Unknown,
+        false => Matcher::new(name, MatchOp::Equal, value).map_or(Reading::Unknown, Reading::Hint),
     }
 }
 
 fn times(op: Operator, value: &ScalarValue) -> Option<TimeRange> {
-    let ScalarValue::Int64(Some(time)) = *value else {
+    let (ScalarValue::Int64(Some(time)) | ScalarValue::TimestampNanosecond(Some(time), _)) = *value else {
         return None;
     };
     let TimeRange { start, end } = TimeRange::ALL;
@@ -119,7 +205,7 @@ mod tests {
     use super::*;
 
     fn check(filters: &[Expr], expected: &str) {
-        let Readings { selector, range } = read_all(filters, &TimeRange { start: 0, end: 100 });
+        let Readings { selector, range, .. } = read_all(filters, &TimeRange { start: 0, end: 100 });
         assert_eq!(format!("{selector} {range}"), expected);
     }
 

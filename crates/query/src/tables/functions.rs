@@ -25,6 +25,9 @@ use crate::error::outward;
 /// The name of the function that selects series.
 pub(super) const SELECTS: &str = "selects";
 
+/// The name of the function that gives the value of a label.
+pub(super) const LABEL: &str = "label";
+
 /// The filter of `selector` on a table that has `labels` and `profile_type`.
 pub(crate) fn selects(selector: &str) -> Expr {
     udf(Function::Selects).call(vec![col("labels"), col("profile_type"), lit(selector)])
@@ -83,7 +86,7 @@ impl ScalarUDFImpl for LabelFunction {
     fn name(&self) -> &str {
         match self.function {
             Function::Selects => SELECTS,
-            Function::Label => "label",
+            Function::Label => LABEL,
             Function::LabelNames => "label_names",
         }
     }

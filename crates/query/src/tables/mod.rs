@@ -1,4 +1,5 @@
-//! The tables of a snapshot for DataFusion.
+//! The tables of a snapshot for DataFusion as they are stored: the schema `segment` of SQL. What `public` shows is in
+//! [`crate::sql`].
 //!
 //! | table | provider | pruned by |
 //! |---|---|---|
@@ -8,13 +9,13 @@
 //! Every table has the column `segment`, which names the segment or the head a row is of: an id means nothing without it, so
 //! joins are on (`segment`, id).
 
-mod batches;
+pub(crate) mod batches;
 mod files;
-mod filters;
+pub(crate) mod filters;
 mod functions;
 mod head_rows;
 mod rows;
 
 pub(crate) use files::FilesTable;
 pub(crate) use functions::{label, label_names, register, selects};
-pub(crate) use rows::{HeadIds, RowsKind, RowsTable};
+pub(crate) use rows::{HeadIds, RowsKind, RowsTable, with_profiles};

@@ -114,7 +114,7 @@ impl TableProvider for RowsTable {
                 }
             }
             (Reading::Hint(_), _) => Inexact,
-            (Reading::Times(_), RowsKind::Series) | (Reading::Unknown, _) => Unsupported,
+            (Reading::Times(_), RowsKind::Series) | (Reading::Stacks(_) | Reading::Unknown, _) => Unsupported,
         };
         Ok(filters.iter().map(answer).collect())
     }
@@ -327,7 +327,10 @@ fn total_of(window: &WindowRow) -> flamestore_model::Result<ProfileRow> {
 
 /// The series of `unit` that have a profile in `range`. One whose first or last time lies inside has one; only for those
 /// that begin before and end after are `windows` or `profiles` asked.
-async fn with_profiles(
+///
+/// # Errors
+/// `Corrupt` when the segment is damaged.
+pub(crate) async fn with_profiles(
     unit: &Unit,
     range: &TimeRange,
     scan: &mut ScanReport,

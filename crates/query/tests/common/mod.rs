@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use flamestore_calltree::{FoldOptions, ValueTree, fold};
 use flamestore_model::{Labels, ProfileBatch, ProfileId, Result, Selector, Tenant, TimeRange};
 use flamestore_query::{Combine, Engine, Query, QueryOptions};
 use flamestore_segment::SegmentOptions;
-use flamestore_store::{Background, Bucket, Entropy, ManualClock, PushProfile, Store, StoreOptions};
+use flamestore_store::{
+    Background, Bucket, Compactor, CompactorOptions, Entropy, ManualClock, PushProfile, Scope, Store, StoreOptions,
+};
 use flamestore_testkit::Oracle;
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
 
 /// One second in nanoseconds.
@@ -100,4 +105,34 @@ pub(crate) fn text(tree: &ValueTree) -> String {
         format!("{stack} {}\n", values.join(" "))
     };
     folded.into_iter().map(line).collect()
+}
+
+/// The rows of a statement as text, a cell a column; an error as its kind and text.
+pub(crate) async fn sql(world: &World, statement: &str) -> std::result::Result<Vec<Vec<String>>, String> {
+    let run = async {
+        let answer = world.engine.sql(&Tenant::default(), statement).await?;
+        answer.batches.try_collect::<Vec<RecordBatch>>().await
+    };
+    let batches = run.await.map_err(|error| format!("{:?}: {error}", error.kind()))?;
+    let options = FormatOptions::default().with_null("-");
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+        let columns: Vec<_> = columns.collect();
+        rows.extend((0..batch.num_rows()).map(|row| columns.iter().map(|of| of.value(row).to_string()).collect()));
+    }
+    Ok(rows)
+}
+
+/// The segments of a store merged with each other, and seen by it.
+pub(crate) async fn compact(world: &World) {
+    let mut options = CompactorOptions::new(world.store.options().bucket.clone());
+    options.segment = world.store.options().segment.clone();
+    options.clock = Arc::new(ManualClock::new(START + 86_400 * SECOND));
+    options.entropy = Arc::new(Entropy::from_seed(99));
+    options.compaction.fresh_inputs = 2;
+    options.compaction.inputs_max = 4;
+    let merged = Compactor::new(options).unwrap().compact(Scope::All, &|_, _| {}).await.unwrap();
+    assert!(merged.segments_out > 0);
+    world.store.refresh().await.unwrap();
 }

@@ -1,0 +1,142 @@
+//! Read-only SQL over one snapshot.
+//!
+//! | schema | tables | for |
+//! |---|---|---|
+//! | `public` | `profiles`, `samples`, `series`, `stacks`, `functions`, `segments` | people: names, labels and times |
+//! | `segment` | one per table of a segment | what is stored, with the ids it is stored with |
+//!
+//! What the columns and functions mean is in `docs/sql.md`. A statement is refused before it is planned when it is longer than
+//! [`statement::BYTES_MAX`] or nests deeper than [`statement::NESTING_MAX`] would allow.
+
+mod aggregates;
+mod columns;
+mod functions;
+mod name_tree;
+mod plain;
+mod rows;
+mod segments;
+mod stack_names;
+mod statement;
+mod table;
+mod times;
+mod tree_functions;
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use datafusion::catalog::TableProvider;
+use datafusion::error::Result as PlanResult;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use flamestore_model::{Result, Tenant, TimeRange};
+use flamestore_segment::Table;
+use futures::StreamExt;
+
+use crate::answer::SqlAnswer;
+use crate::error::inward;
+use crate::scope::Scope;
+use crate::session::{PUBLIC, SEGMENT, Session};
+use crate::tables::{FilesTable, HeadIds, RowsKind, RowsTable};
+use columns::Shown;
+use plain::Plain;
+use segments::SegmentsTable;
+use table::ShownTable;
+use tree_functions::TreeFunction;
+
+pub(crate) use functions::HAS_FUNCTION;
+pub(crate) use stack_names::{StackTest, function_pattern};
+
+/// Whose rows a statement reads, and when it is run.
+pub(crate) struct Asked<'a> {
+    /// The tenant.
+    pub(crate) tenant: &'a Tenant,
+    /// What it reads.
+    pub(crate) scope: &'a Arc<Scope>,
+    /// What `now()` is, in nanoseconds since 1970.
+    pub(crate) now_unix_nano: i64,
+}
+
+/// Runs `statement`.
+///
+/// # Errors
+/// `Invalid` when it is not a query, or is wrong; `Exhausted` when it is too long.
+pub(crate) async fn run(session: &Session, asked: &Asked<'_>, statement: &str) -> Result<SqlAnswer> {
+    statement::check(statement)?;
+    let scope = asked.scope;
+    let mut state = session.with_schemas(&[(PUBLIC, shown(scope)), (SEGMENT, stored(scope))], asked.now_unix_nano)?;
+    for function in TreeFunction::all(asked) {
+        state.register_udtf(function.name(), Arc::new(function));
+    }
+    let memory_bytes_max = session.memory_bytes_max();
+    let planned = async {
+        let plan = state.create_logical_plan(statement).await?;
+        read_only().verify_plan(&plan)?;
+        let physical = state.create_physical_plan(&plan).await?;
+        execute_stream(physical, state.task_ctx())
+    };
+    let batches = statement::on_deep_stack(planned).await.map_err(|error| inward(error, memory_bytes_max))?;
+    let plain = Plain::new(&batches.schema());
+    let schema = Arc::clone(plain.schema());
+    let batches = batches.map(move |batch| {
+        let batch = batch.map_err(|error| inward(error, memory_bytes_max))?;
+        plain.batch(batch)
+    });
+    Ok(SqlAnswer { schema, batches: batches.boxed() })
+}
+
+/// The text of the plans that `plan`, an `EXPLAIN`, gives.
+///
+/// # Errors
+/// What the plan says.
+pub(crate) async fn explain(session: &Session, plan: &LogicalPlan) -> Result<String> {
+    let mut text = String::new();
+    let take = |batch: RecordBatch| {
+        for row in 0..batch.num_rows() {
+            let cell = |column: usize| {
+                let column = batch.columns().get(column).and_then(|column| column.as_string_opt::<i32>());
+                column.map(|column| column.value(row).to_owned()).unwrap_or_default()
+            };
+            text.push_str(&format!("{}\n{}\n", cell(0), cell(1)));
+        }
+        Ok(())
+    };
+    session.for_each(plan, take).await?;
+    Ok(text)
+}
+
+/// Makes the functions on stacks known to SQL.
+pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> PlanResult<()> {
+    functions::register(registry)?;
+    aggregates::register(registry)
+}
+
+fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
+type Tables = Vec<(&'static str, Arc<dyn TableProvider>)>;
+
+fn shown(scope: &Arc<Scope>) -> Tables {
+    let table = |shown: Shown| -> (_, Arc<dyn TableProvider>) {
+        (shown.as_str(), Arc::new(ShownTable::new(Arc::clone(scope), shown)))
+    };
+    let mut tables: Tables = Shown::ALL.into_iter().map(table).collect();
+    tables.push(("segments", Arc::new(SegmentsTable::new(Arc::clone(scope)))));
+    tables
+}
+
+fn stored(scope: &Arc<Scope>) -> Tables {
+    let table = |table: Table| -> Arc<dyn TableProvider> {
+        let rows = |kind| RowsTable::new(Arc::clone(scope), kind, TimeRange::ALL).with_head_ids(HeadIds::Tables);
+        match table {
+            Table::Series => Arc::new(rows(RowsKind::Series)),
+            Table::Profiles => Arc::new(rows(RowsKind::Profiles)),
+            table => Arc::new(FilesTable::new(Arc::clone(scope), table)),
+        }
+    };
+    // Only segments that repeat others have windows of 30 days, and their rows would count twice.
+    let tables = Table::ALL.into_iter().filter(|table| *table != Table::Rollups30d);
+    tables.map(|name| (name.as_str(), table(name))).collect()
+}
