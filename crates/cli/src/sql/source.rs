@@ -36,7 +36,7 @@ pub(super) enum Source {
 /// The rows of a statement, as they are found. Dropped, they cancel it.
 #[derive(Debug)]
 pub(super) enum Rows {
-    Server(FromServer),
+    Server(Box<FromServer>),
     Store(FromStore),
 }
 
@@ -47,7 +47,7 @@ impl Source {
     /// What the server or the engine says.
     pub(super) async fn ask(&self, statement: &str, rows_max: Option<u64>) -> Outcome<Rows> {
         match self {
-            Self::Server(client) => Ok(Rows::Server(FromServer::ask(client, statement, rows_max).await?)),
+            Self::Server(client) => Ok(Rows::Server(Box::new(FromServer::ask(client, statement, rows_max).await?))),
             Self::Store { engine, tenant, timeout } => {
                 let end = Instant::now() + *timeout;
                 let answer = within(end, *timeout, engine.sql(tenant, statement)).await??;

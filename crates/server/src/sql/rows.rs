@@ -168,7 +168,7 @@ fn json(
     out: &mut Vec<u8>,
 ) -> std::result::Result<(), ArrowError> {
     let columns = batch.columns().iter().map(plain).collect::<std::result::Result<Vec<_>, _>>()?;
-    let fields: Vec<FieldRef> = fields(batch.schema_ref(), |ty| plain_type(ty)).iter().cloned().collect();
+    let fields = fields(batch.schema_ref(), plain_type);
     let mut encoders = fields
         .iter()
         .zip(&columns)
