@@ -201,8 +201,8 @@ async fn measure(engine: &Engine, day: TimeRange, names: &[String], runs: usize)
             times.push(started.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);
-        let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
-        quantiles.push((at(0.5), at(0.95)));
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+        quantiles.push((at(50), at(95)));
     }
     Ok(quantiles)
 }

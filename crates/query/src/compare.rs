@@ -51,7 +51,8 @@ pub(crate) async fn compare(
 /// Parts of `range`, of the same length. Longer ones are whole hours or days, which roll-ups answer; then the ends of the range
 /// may be in none.
 fn slices(range: &TimeRange) -> Vec<TimeRange> {
-    let width = range.end.saturating_sub(range.start) / SLICES;
+    let width = (i128::from(range.end) - i128::from(range.start)) / i128::from(SLICES);
+    let width = i64::try_from(width).unwrap_or_default();
     let unit = [DAY, HOUR].into_iter().find(|unit| width >= *unit).unwrap_or(1);
     let width = width.saturating_add(unit - 1) / unit * unit;
     let into_unit = range.start.rem_euclid(unit);

@@ -403,7 +403,8 @@ async fn filters_keep_whole_stacks_or_single_frames() {
     let oracle = fill(&running).await;
     let all = oracle.merge_folded(&selector(CPU), &RANGE);
     let has = |stack: &str, part: &str| stack.split(';').any(|frame| frame.contains(part));
-    let cases: Vec<(C, Box<dyn Fn(&str) -> bool>)> = vec![
+    type Keeps<'a> = Box<dyn Fn(&str) -> bool + 'a>;
+    let cases: Vec<(C, Keeps<'_>)> = vec![
         (C::Contains("EA".into()), Box::new(|stack| has(stack, "ea"))),
         (C::NotContains("ea".into()), Box::new(|stack| !has(stack, "ea"))),
         (C::Equal("Write".into()), Box::new(|stack| stack.split(';').any(|frame| frame == "write"))),

@@ -187,7 +187,9 @@ const TEXT: (&str, &str) = ("content-type", "text/plain");
 async fn wrong_requests_are_told_what_is_wrong() {
     let running = Running::start_configured(ServerConfig { request_bytes_max: 2 << 20, ..config() }).await;
     let long = format!("SELECT 1{}", " ".repeat(1 << 20));
-    let posts: [(&[(&str, &str)], &[u8], u16, &str, &str); 16] = [
+    /// Headers, body, status, and what the answer and its code have.
+    type Post<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16, &'a str, &'a str);
+    let posts: [Post<'_>; 16] = [
         (&[TEXT], b"", 400, "invalid_argument", "the request has no statement"),
         (&[], b"", 400, "invalid_argument", "the request has no statement"),
         (&[TEXT], b" \n", 400, "invalid_argument", "the request has no statement"),

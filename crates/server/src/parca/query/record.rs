@@ -128,9 +128,9 @@ pub(super) fn utf8(values: &[Option<u32>], texts: &Texts, is_narrow: bool) -> Re
     }
 }
 
-fn dictionary<K: ArrowDictionaryKeyType>(rows: &[Option<usize>], values: ArrayRef) -> Result<ArrayRef>
+fn dictionary<K>(rows: &[Option<usize>], values: ArrayRef) -> Result<ArrayRef>
 where
-    K: ArrowPrimitiveType<Native: TryFrom<usize>>,
+    K: ArrowDictionaryKeyType + ArrowPrimitiveType<Native: TryFrom<usize>>,
 {
     let many = || Error::exhausted("a column has too many distinct texts").with("found", values.len());
     let key = |row: &Option<usize>| row.map(|row| K::Native::try_from(row).map_err(|_| many())).transpose();
