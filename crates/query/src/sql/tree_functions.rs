@@ -97,12 +97,18 @@ impl TreeFunction {
             Expr::Placeholder(Placeholder { id, .. }) => parameters::value(id, given),
             other => Err(usage().with("found", other)),
         });
-        let selector = match values.next().transpose()?.and_then(|value| value.try_as_str()) {
-            Some(Some(text)) => text.parse::<Selector>()?,
-            _ => return Err(usage()),
+        let named = |at: usize, error: Error| match arguments.get(at) {
+            Some(Expr::Placeholder(Placeholder { id, .. })) => error.with("parameter", id),
+            _ => error,
         };
-        let times =
-            values.map(|value| time_of(value?, self.now_unix_nano)).collect::<flamestore_model::Result<Vec<_>>>()?;
+        let selector = match values.next().transpose()?.and_then(|value| value.try_as_str()) {
+            Some(Some(text)) => text.parse::<Selector>().map_err(|error| named(0, error))?,
+            _ => return Err(named(0, usage())),
+        };
+        let time = |(at, value): (usize, flamestore_model::Result<_>)| {
+            time_of(value?, self.now_unix_nano).map_err(|error| named(at, error))
+        };
+        let times = (1..).zip(values).map(time).collect::<flamestore_model::Result<Vec<_>>>()?;
         let mut queries = Vec::new();
         for ends in [times.get(..2).unwrap_or(&times), times.get(2..).unwrap_or_default()] {
             if queries.is_empty() || !ends.is_empty() {
