@@ -7,6 +7,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.sql.Timestamp;
+import java.sql.Types;
 import java.time.Instant;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
@@ -97,7 +98,10 @@ public final class Query {
     while (rows.next()) {
       List<Object> row = new ArrayList<>();
       for (int column = 1; column <= columns; column++) {
-        row.add(rows.getObject(column));
+        int type = rows.getMetaData().getColumnType(column);
+        boolean isTime = type == Types.TIMESTAMP || type == Types.TIMESTAMP_WITH_TIMEZONE;
+        // the driver has no object for times with a zone
+        row.add(isTime ? rows.getTimestamp(column) : rows.getObject(column));
       }
       all.add(row);
     }

@@ -32,7 +32,7 @@ class Server:
         self.binary, self.store = binary, store
 
     def __enter__(self):
-        command = [self.binary, "serve", "--store", self.store, "--listen", "127.0.0.1:0"]
+        command = [self.binary, "serve", "--store", self.store, "--listen", "127.0.0.1:0", "--log", "warn"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         deadline = time.monotonic() + SECONDS_MAX
         for line in self.process.stdout:
@@ -106,32 +106,34 @@ def pprof(types, period, samples):
     return out + b"".join(field(6, string.encode()) for string in strings)
 
 
-def profiles(folder):
-    """The profiles of the tests of SQL: two of time spent, and one of memory with a label of its samples."""
-    cpu, space = ("cpu", "nanoseconds"), ("space", "bytes")
-    heap = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")]
-    of = {
-        "first": ([cpu], cpu, [("main;read", [3], {}), ("main;write", [1], {}), ("main;poll;wait", [2], {})]),
-        "second": ([cpu], cpu, [("main;read", [5], {}), ("other;work", [11], {}), ("main;deep;deep;deep", [6], {})]),
-        "heap": (heap, space, [("main;alloc", [1, 100, 0, 0], {}), ("main;keep", [2, 200, 1, 100], {"bytes": 64})]),
-    }
-    for name, parts in of.items():
-        path = pathlib.Path(folder, name + ".pb")
-        path.write_bytes(pprof(*parts))
-        yield name, str(path)
+def profile(at):
+    """Time spent, as in the tests of SQL; no two sums of it are equal, so that rows have one order."""
+    stacks = [("main;read", 3), ("main;write", 1), ("main;poll;wait", 2)]
+    if at // 3 % 2:
+        stacks = [("main;read", 5), ("other;work", 11), ("main;deep;deep;deep", 6)]
+    samples = [(stack, [value * 1000 + at * at], {}) for stack, value in stacks]
+    return pprof([("cpu", "nanoseconds")], ("cpu", "nanoseconds"), samples)
+
+
+def heap():
+    """Memory, with a label of samples."""
+    types = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")]
+    samples = [("main;alloc", [1, 100, 0, 0], {}), ("main;keep", [2, 200, 1, 100], {"bytes": 64})]
+    return pprof(types, ("space", "bytes"), samples)
 
 
 def fill(binary, store, folder):
     """Pushes profiles of the last half hour: those of one server end in a segment when it stops."""
-    paths = dict(profiles(folder))
-    begin = int(time.time()) - 1800
+    path, begin = pathlib.Path(folder, "profile.pb"), int(time.time()) - 1800
     for half in range(2):
         with Server(binary, store) as server:
             for at in range(half * 9, half * 9 + 9):
                 labels = {"service_name": ["api", "web", "db"][at % 3], "pod": ["p0", "p1"][at % 2]}
-                server.push(paths[["first", "second"][at // 3 % 2]], begin + at * 10, **labels)
+                path.write_bytes(profile(at))
+                server.push(path, begin + at * 10, **labels)
                 if at % 4 == 0:
-                    server.push(paths["heap"], begin + at * 10 + 1, **labels)
+                    path.write_bytes(heap())
+                    server.push(path, begin + at * 10 + 1, **labels)
 
 
 def documented():
@@ -233,7 +235,7 @@ class Adbc:
 
 
 class Jdbc:
-    """The JDBC driver of Flight SQL, in a process of its own."""
+    """The JDBC driver of Flight SQL, in a process of its own: in UTC, since elsewhere it shifts times that have a zone."""
 
     def __init__(self, server, folder):
         self.url, self.folder = f"jdbc:arrow-flight-sql://{server.address}/?useEncryption=false", folder
@@ -246,7 +248,7 @@ class Jdbc:
             if values:
                 of = [f"{type(value).__name__}\t{value.isoformat() if value is NOON else value}" for value in values]
                 pathlib.Path(asked, f"{number:03}.values").write_text("\n".join(of), encoding="utf-8")
-        command = ["java", "--add-opens=java.base/java.nio=ALL-UNNAMED", "-Duser.timezone=Asia/Kolkata", "-cp", JAR]
+        command = ["java", "--add-opens=java.base/java.nio=ALL-UNNAMED", "-Duser.timezone=UTC", "-cp", JAR]
         command += [str(HERE / "Query.java"), self.url, str(asked)]
         ran = subprocess.run(command, stdout=subprocess.PIPE, timeout=5 * SECONDS_MAX, check=False)
         if ran.returncode != 0:
@@ -263,7 +265,9 @@ CLIENTS = {"ADBC": Adbc, "JDBC": Jdbc}
 
 
 def comparable(text, rows):
-    """Rows without what differs from one run to the next."""
+    """Rows without what differs from one run to the next; sorted, unless the statement does."""
+    if "ORDER BY" not in text:
+        rows = sorted(rows, key=json.dumps)
     if text.startswith("EXPLAIN"):
         return [[re.sub(r"metrics=\[.*?\]\n|\d{9,}", "", str(cell) + "\n") for cell in row] for row in rows]
     if "pprof(" in text:
