@@ -41,7 +41,7 @@ pub use otlp::{
     OtlpLayout, OtlpProfile, OtlpProfiles, OtlpRequest, SPAN_ID, TIMESTAMP, TRACE_ID, decode_otlp, decode_otlp_file,
     decode_otlp_json,
 };
-pub use parca::{ParcaProfile, ParcaProfiles, ParcaRecords, ParcaRequest};
+pub use parca::{ParcaProfile, ParcaProfiles, ParcaRecords, ParcaRequest, decode_records};
 pub use pprof::{DecodeScratch, decode_pprof, decode_pprof_with, encode_pprof};
 pub use recognise::{Recognised, recognise};
 pub use speedscope::{SpeedscopeProfile, decode_speedscope};

@@ -267,6 +267,15 @@ pub struct FunctionChange {
     pub total_significance: Option<f64>,
 }
 
+/// What a statement takes and gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlDescription {
+    /// Its parameters, called `$1`, `$2`, …; of type null where the statement does not tell.
+    pub parameters: SchemaRef,
+    /// The columns of its rows.
+    pub columns: SchemaRef,
+}
+
 /// The rows of a statement.
 pub struct SqlAnswer {
     /// Their columns.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode};
 use flamestore_calltree::{TopRow, ValueTree, top};
 use flamestore_model::{Error, ProfileBatch, ProfileId, ProfileType, Result, Temporality, Tenant};
@@ -9,7 +10,8 @@ use flamestore_store::Store;
 use futures::StreamExt;
 
 use crate::answer::{
-    Answer, Comparison, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, Steps, TimeSeries,
+    Answer, Comparison, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, SqlDescription, Steps,
+    TimeSeries,
 };
 use crate::plan::{DiffNode, MergeNode};
 use crate::scope::Scope;
@@ -220,17 +222,35 @@ impl Engine {
     /// The rows of a read-only SQL statement over the tables of `tenant`.
     ///
     /// # Errors
-    /// `Invalid` also for a statement that is not a query.
+    /// `Invalid` also for a statement that is not a query, or has parameters.
     pub async fn sql(&self, tenant: &Tenant, statement: &str) -> Result<SqlAnswer> {
+        self.sql_bound(tenant, statement, &[]).await
+    }
+
+    /// The rows of a read-only SQL statement with `parameters` in the place of `$1`, `$2`, … or of its question marks.
+    ///
+    /// # Errors
+    /// `Invalid` also for a statement that is not a query, and for a parameter without a value, a value without a parameter, or
+    /// one that does not fit; the error names it.
+    pub async fn sql_bound(&self, tenant: &Tenant, statement: &str, parameters: &[ScalarValue]) -> Result<SqlAnswer> {
         let (scope, sink) = self.scope(tenant);
         let set_aside = SetAside { store: Arc::clone(&self.store), sink };
-        let now_unix_nano = self.store.options().clock.now_unix_nano();
-        let asked = Asked { tenant, scope: &scope, now_unix_nano };
-        let SqlAnswer { schema, batches } = sql::run(&self.session, &asked, statement).await?;
+        let asked = Asked { tenant, scope: &scope, now_unix_nano: self.store.options().clock.now_unix_nano() };
+        let SqlAnswer { schema, batches } = sql::run(&self.session, &asked, statement, parameters).await?;
         let batches = batches.inspect(move |_| {
             let _until_the_end = &set_aside;
         });
         Ok(SqlAnswer { schema, batches: batches.boxed() })
+    }
+
+    /// What a read-only SQL statement takes and gives. Nothing is read.
+    ///
+    /// # Errors
+    /// `Invalid` for a statement that is not a query, or wrong.
+    pub async fn describe_sql(&self, tenant: &Tenant, statement: &str) -> Result<SqlDescription> {
+        let (scope, _sink) = self.scope(tenant);
+        let asked = Asked { tenant, scope: &scope, now_unix_nano: self.store.options().clock.now_unix_nano() };
+        sql::describe(&self.session, &asked, statement).await
     }
 
     /// The plan of a merge as text, with what each of its operators did.

@@ -39,8 +39,9 @@ mod tables;
 
 pub use answer::{
     Answer, Combine, Comparison, DamagedSegment, FunctionChange, Pick, ProfileEntry, Query, QueryReport, SeriesEntry,
-    SqlAnswer, Steps, TimePoint, TimeSeries,
+    SqlAnswer, SqlDescription, Steps, TimePoint, TimeSeries,
 };
+pub use datafusion::common::ScalarValue;
 pub use engine::{Engine, QueryOptions};
 pub use flamestore_segment::ReadFrom;
 pub use frames::{frames, frames_ipc};

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -56,7 +57,7 @@ use crate::parca::{Agents, DebuginfoUploads, Dropped, Gateway, Panics, ParcaQuer
 use crate::push::Pusher;
 use crate::querier::{self, About, Querier, Settings};
 use crate::query::Queries;
-use crate::sql::{self, Sql};
+use crate::sql::{self, Flight, Sql};
 use crate::telemetry;
 use crate::tenants::Tenants;
 use crate::{Role, ServerConfig};
@@ -113,6 +114,7 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         answer_bytes_max: config.answer_bytes_max,
     };
     let parca_queries = ParcaQueries { engine: Arc::clone(&engine), compute: compute.clone() };
+    let flight = Flight(sql.clone());
     let queries = Queries { engine, compute, sql: sql.clone() };
     let mut roles = Routes::builder();
     if config.has_role(Role::Ingest) {
@@ -133,6 +135,7 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         roles.add_service(limited!(QueryServiceServer, queries, config));
         roles.add_service(limited!(QuerierServiceServer, querier.clone(), config));
         roles.add_service(limited!(ParcaQueryServiceServer, parca_queries, config));
+        roles.add_service(limited!(FlightServiceServer, flight, config));
         let clock = Arc::clone(&querier.engine.store().options().clock);
         roles.add_service(limited!(SettingsServiceServer, Settings::new(clock), config));
         roles.add_service(limited!(FeatureFlagsServiceServer, About, config));
@@ -212,6 +215,7 @@ fn methods() -> Result<Vec<Method>> {
     methods.extend(querier::PATHS.map(Method::door));
     methods.extend(sql::PATHS.map(Method::door));
     methods.push(Method::rpc(otlp::EXPORT));
+    methods.extend(sql::FLIGHT_METHODS.map(Method::rpc));
     let free: fn(&str) -> Method = Method::free;
     let sets = [
         (FILE_DESCRIPTOR_SET, Method::rpc as fn(&str) -> Method),

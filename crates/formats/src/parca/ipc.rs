@@ -43,6 +43,15 @@ const LZ4_RATIO_MAX: u64 = 256;
 /// Buffers of a body start at multiples of this many bytes, as the library likes them.
 const ALIGNMENT: usize = 64;
 
+/// The record batches of `stream`, a whole one of Arrow's IPC format from outside; views of text are views of bytes.
+///
+/// # Errors
+/// `Invalid` when it is none, `Exhausted` over a limit.
+pub fn decode_records(stream: Bytes, limits: &Limits) -> Result<Vec<RecordBatch>> {
+    let mut reader = IpcReader::new(stream, limits);
+    std::iter::from_fn(|| reader.next().transpose()).collect()
+}
+
 /// A stream that is read from its start to its end.
 pub(super) struct IpcReader<'a> {
     bytes: Bytes,

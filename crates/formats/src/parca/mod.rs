@@ -35,6 +35,7 @@ use ipc::IpcReader;
 use samples::Rows;
 use tables::TableBuilder;
 
+pub use ipc::decode_records;
 pub use profiles::{ParcaProfile, ParcaProfiles, ParcaRequest};
 
 /// The records of a request, to which stacks may be added.

@@ -12,6 +12,7 @@ mod aggregates;
 mod columns;
 mod functions;
 mod name_tree;
+mod parameters;
 mod plain;
 mod rows;
 mod segments;
@@ -25,21 +26,24 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use flamestore_model::{Result, Tenant, TimeRange};
 use flamestore_segment::Table;
 use futures::StreamExt;
 
-use crate::answer::SqlAnswer;
-use crate::error::inward;
+use crate::answer::{SqlAnswer, SqlDescription};
+use crate::error::{inward, outward};
 use crate::scope::Scope;
 use crate::session::{PUBLIC, SEGMENT, Session};
 use crate::tables::{FilesTable, HeadIds, RowsKind, RowsTable};
 use columns::Shown;
+use parameters::Parameters;
 use plain::Plain;
 use segments::SegmentsTable;
 use table::ShownTable;
@@ -58,22 +62,22 @@ pub(crate) struct Asked<'a> {
     pub(crate) now_unix_nano: i64,
 }
 
-/// Runs `statement`.
+/// Runs `statement` with `values` for its parameters.
 ///
 /// # Errors
-/// `Invalid` when it is not a query, or is wrong; `Exhausted` when it is too long.
-pub(crate) async fn run(session: &Session, asked: &Asked<'_>, statement: &str) -> Result<SqlAnswer> {
+/// `Invalid` when it is not a query, or is wrong, or the values do not fit; `Exhausted` when it is too long.
+pub(crate) async fn run(
+    session: &Session,
+    asked: &Asked<'_>,
+    statement: &str,
+    values: &[ScalarValue],
+) -> Result<SqlAnswer> {
     statement::check(statement)?;
-    let scope = asked.scope;
-    let mut state = session.with_schemas(&[(PUBLIC, shown(scope)), (SEGMENT, stored(scope))], asked.now_unix_nano)?;
-    for function in TreeFunction::all(asked) {
-        state.register_udtf(function.name(), Arc::new(function));
-    }
+    let state = state(session, asked, Some(values))?;
     let memory_bytes_max = session.memory_bytes_max();
     let planned = async {
-        let plan = state.create_logical_plan(statement).await?;
-        read_only().verify_plan(&plan)?;
-        let physical = state.create_physical_plan(&plan).await?;
+        let (parameters, plan) = plan(&state, statement, Some(values)).await?;
+        let physical = state.create_physical_plan(&parameters.bind(plan, values)?).await?;
         execute_stream(physical, state.task_ctx())
     };
     let batches = statement::on_deep_stack(planned).await.map_err(|error| inward(error, memory_bytes_max))?;
@@ -84,6 +88,53 @@ pub(crate) async fn run(session: &Session, asked: &Asked<'_>, statement: &str) -
         plain.batch(batch)
     });
     Ok(SqlAnswer { schema, batches: batches.boxed() })
+}
+
+/// What `statement` takes and gives, without running it.
+///
+/// # Errors
+/// Those of [`run`], but for what only values can do wrong.
+pub(crate) async fn describe(session: &Session, asked: &Asked<'_>, statement: &str) -> Result<SqlDescription> {
+    statement::check(statement)?;
+    let state = state(session, asked, None)?;
+    let described = async {
+        let (parameters, plan) = plan(&state, statement, None).await?;
+        let takes = parameters.describe(&plan)?;
+        // Without values, types may not suffice to go on; the columns are known all the same.
+        let columns = match state.optimize(&plan) {
+            Ok(optimized) => Arc::clone(optimized.schema().inner()),
+            Err(_) if !takes.fields().is_empty() => Arc::clone(plan.schema().inner()),
+            Err(error) => return Err(error),
+        };
+        Ok(SqlDescription { parameters: takes, columns: Arc::clone(Plain::new(&columns).schema()) })
+    };
+    statement::on_deep_stack(described).await.map_err(|error| inward(error, session.memory_bytes_max()))
+}
+
+/// The state of a statement; without `values`, its table functions need none.
+fn state(session: &Session, asked: &Asked<'_>, values: Option<&[ScalarValue]>) -> Result<SessionState> {
+    let scope = asked.scope;
+    let mut state = session.with_schemas(&[(PUBLIC, shown(scope)), (SEGMENT, stored(scope))], asked.now_unix_nano)?;
+    for function in TreeFunction::all(asked, values.map(Arc::from)) {
+        state.register_udtf(function.name(), Arc::new(function));
+    }
+    Ok(state)
+}
+
+/// The plan of a query, with its parameters still in it.
+async fn plan(
+    state: &SessionState,
+    statement: &str,
+    values: Option<&[ScalarValue]>,
+) -> PlanResult<(Parameters, LogicalPlan)> {
+    let mut parsed = state.sql_to_statement(statement, &state.config().options().sql_parser.dialect)?;
+    let parameters = Parameters::number(&mut parsed).map_err(outward)?;
+    if let Some(values) = values {
+        parameters.check(values).map_err(outward)?;
+    }
+    let plan = state.statement_to_plan(parsed).await?;
+    read_only().verify_plan(&plan)?;
+    Ok((parameters, plan))
 }
 
 /// The text of the plans that `plan`, an `EXPLAIN`, gives.

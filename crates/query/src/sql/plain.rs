@@ -1,5 +1,5 @@
-//! Answers without dictionaries of Arrow: what saves memory on the way is of no use to those who ask, and many readers do not
-//! know it.
+//! Answers without dictionaries and views of Arrow: what saves memory on the way is of no use to those who ask, and many readers
+//! do not know it.
 
 use std::sync::Arc;
 
@@ -57,9 +57,12 @@ fn plain_field(field: &FieldRef) -> FieldRef {
     }
 }
 
-fn plain_type(ty: &DataType) -> DataType {
+/// The plain form of a type.
+pub(super) fn plain_type(ty: &DataType) -> DataType {
     match ty {
         DataType::Dictionary(_, values) => plain_type(values),
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
         DataType::List(field) => DataType::List(plain_field(field)),
         DataType::LargeList(field) => DataType::LargeList(plain_field(field)),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_field).collect()),

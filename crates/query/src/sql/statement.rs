@@ -1,8 +1,8 @@
 //! What a statement may look like before it is planned.
 //!
 //! Plans of deep expressions are walked and dropped by recursion, which a chain of operators makes as deep as it is long: so
-//! the words that nest are counted first, and planning runs on a stack that has room for as many. Values and the commas
-//! between them are not counted: a list may be long.
+//! the words that nest are counted first, and planning runs on a stack that has room for as many. Values, parameters and the
+//! commas between them are not counted: a list may be long.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -46,6 +46,7 @@ pub(super) fn check(statement: &str) -> Result<()> {
         }
         Token::Whitespace(_)
         | Token::Comma
+        | Token::Placeholder(_)
         | Token::Number(..)
         | Token::SingleQuotedString(_)
         | Token::DoubleQuotedString(_)
@@ -78,6 +79,8 @@ mod tests {
     fn lists_may_be_long_but_not_deep() {
         let list = vec!["'a'"; 20_000].join(", ");
         check_kind(&format!("SELECT * FROM series WHERE service_name IN ({list})"), None);
+        let list: Vec<String> = (1..=20_000).map(|number| format!("${number}")).collect();
+        check_kind(&format!("SELECT * FROM series WHERE service_name IN ({})", list.join(", ")), None);
         check_kind(&format!("SELECT {}", vec!["1"; 400].join("+")), None);
         check_kind(&format!("SELECT {}", vec!["1"; 10_000].join("+")), Some(ErrorKind::Exhausted));
         check_kind(&format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000)), Some(ErrorKind::Exhausted));

@@ -4,7 +4,8 @@
 //! - `diff('SELECTOR', a_from, a_to, b_from, b_to)`: the frames of two ranges side by side.
 //! - `top_functions('SELECTOR', from, to)`: functions with what they spend.
 //!
-//! `from` and `to` may be left out, from the right: then all that is stored counts. The end of a range is not part of it.
+//! `from` and `to` may be left out, from the right: then all that is stored counts. The end of a range is not part of it. What a
+//! statement is described for without the values of its parameters is never read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableType, UserDefinedLogicalNode};
 use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::EmissionType;
@@ -31,6 +33,7 @@ use hashbrown::HashMap;
 
 use super::Asked;
 use super::columns::{numbers, texts, wrong};
+use super::parameters;
 use super::times::time_of;
 use crate::answer::Query;
 use crate::budget::Budget;
@@ -46,6 +49,8 @@ pub(super) struct TreeFunction {
     scope: Arc<Scope>,
     tenant: Tenant,
     now_unix_nano: i64,
+    /// The values of the statement's parameters; none when it is described only.
+    values: Option<Arc<[ScalarValue]>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +61,17 @@ enum Kind {
 }
 
 impl TreeFunction {
+    /// What they are called.
+    pub(super) const NAMES: [&str; 3] = [Kind::Merge.name(), Kind::Diff.name(), Kind::Top.name()];
+
     /// All of them.
-    pub(super) fn all(asked: &Asked<'_>) -> [Self; 3] {
+    pub(super) fn all(asked: &Asked<'_>, values: Option<Arc<[ScalarValue]>>) -> [Self; 3] {
         [Kind::Merge, Kind::Diff, Kind::Top].map(|kind| Self {
             kind,
             scope: Arc::clone(asked.scope),
             tenant: asked.tenant.clone(),
             now_unix_nano: asked.now_unix_nano,
+            values: values.clone(),
         })
     }
 
@@ -77,16 +86,29 @@ impl TreeFunction {
         if !(least..=most).contains(&arguments.len()) {
             return Err(usage().with("arguments", arguments.len()));
         }
+        let is_parameter = |argument: &Expr| matches!(argument, Expr::Placeholder(_));
+        let given = match &self.values {
+            Some(values) => values,
+            None if arguments.iter().any(is_parameter) => return Ok(Vec::new()),
+            None => &Arc::default(),
+        };
         let mut values = arguments.iter().map(|argument| match argument {
             Expr::Literal(value, _) => Ok(value),
+            Expr::Placeholder(Placeholder { id, .. }) => parameters::value(id, given),
             other => Err(usage().with("found", other)),
         });
-        let selector = match values.next().transpose()?.and_then(|value| value.try_as_str()) {
-            Some(Some(text)) => text.parse::<Selector>()?,
-            _ => return Err(usage()),
+        let named = |at: usize, error: Error| match arguments.get(at) {
+            Some(Expr::Placeholder(Placeholder { id, .. })) => error.with("parameter", id),
+            _ => error,
         };
-        let times =
-            values.map(|value| time_of(value?, self.now_unix_nano)).collect::<flamestore_model::Result<Vec<_>>>()?;
+        let selector = match values.next().transpose()?.and_then(|value| value.try_as_str()) {
+            Some(Some(text)) => text.parse::<Selector>().map_err(|error| named(0, error))?,
+            _ => return Err(named(0, usage())),
+        };
+        let time = |(at, value): (usize, flamestore_model::Result<_>)| {
+            time_of(value?, self.now_unix_nano).map_err(|error| named(at, error))
+        };
+        let times = (1..).zip(values).map(time).collect::<flamestore_model::Result<Vec<_>>>()?;
         let mut queries = Vec::new();
         for ends in [times.get(..2).unwrap_or(&times), times.get(2..).unwrap_or_default()] {
             if queries.is_empty() || !ends.is_empty() {
@@ -108,7 +130,7 @@ impl TableFunctionImpl for TreeFunction {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Merge => "merge",
             Self::Diff => "diff",
@@ -118,8 +140,8 @@ impl Kind {
 
     fn usage(self) -> &'static str {
         match self {
-            Self::Merge | Self::Top => "a selector, then from and to, which may be left out: constants",
-            Self::Diff => "a selector, then from and to of each of two ranges: constants",
+            Self::Merge | Self::Top => "a selector, then from and to, which may be left out: constants or parameters",
+            Self::Diff => "a selector, then from and to of each of two ranges: constants or parameters",
         }
     }
 

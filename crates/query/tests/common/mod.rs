@@ -113,7 +113,11 @@ pub(crate) async fn sql(world: &World, statement: &str) -> std::result::Result<V
         let answer = world.engine.sql(&Tenant::default(), statement).await?;
         answer.batches.try_collect::<Vec<RecordBatch>>().await
     };
-    let batches = run.await.map_err(|error| format!("{:?}: {error}", error.kind()))?;
+    Ok(rows(&run.await.map_err(|error| format!("{:?}: {error}", error.kind()))?))
+}
+
+/// Rows as text, a cell a column.
+pub(crate) fn rows(batches: &[RecordBatch]) -> Vec<Vec<String>> {
     let options = FormatOptions::default().with_null("-");
     let mut rows = Vec::new();
     for batch in batches {
@@ -121,7 +125,7 @@ pub(crate) async fn sql(world: &World, statement: &str) -> std::result::Result<V
         let columns: Vec<_> = columns.collect();
         rows.extend((0..batch.num_rows()).map(|row| columns.iter().map(|of| of.value(row).to_string()).collect()));
     }
-    Ok(rows)
+    rows
 }
 
 /// The segments of a store merged with each other, and seen by it.

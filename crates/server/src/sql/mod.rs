@@ -1,7 +1,8 @@
-//! SQL over both doors: a statement in, its rows out in parts, as they are found.
+//! SQL over several doors: a statement in, its rows out in parts, as they are found.
 //!
 //! ```text
 //! QueryService/Sql, /api/v1/sql ─▶ Sql::start: engine plans ─▶ task: batch ─▶ RowWriter ─▶ part ─┐
+//! Flight SQL (`flight`) ─▶ engine plans ───────────────────────▶ task: batch ─▶ messages ────────┤
 //!                                                                                                │ one waits
 //!                             client ◀─ gRPC messages, or the body of an answer ◀─ Parts ◀───────┘
 //! ```
@@ -11,6 +12,7 @@
 //! stream that just stops has not been told whole: parts end with one that says so, or with an error.
 
 mod door;
+mod flight;
 mod rows;
 
 use std::pin::Pin;
@@ -31,6 +33,7 @@ use crate::guard::Bounds;
 use crate::status::status_of;
 
 pub(crate) use door::{PATHS, router};
+pub(crate) use flight::{Flight, METHODS as FLIGHT_METHODS};
 pub use rows::{RowFormat, RowWriter};
 
 /// The most bytes of a statement.
@@ -87,9 +90,7 @@ impl Sql {
         // room for the frame of a message beside the part
         let part_bytes_max = PART_BYTES_MAX.min(self.answer_bytes_max / 2).max(1);
         let run = Run { answer, compute: self.compute.clone(), rows_max: statement.rows_max, part_bytes_max };
-        let (sender, receiver) = mpsc::channel(1);
-        let task = tokio::spawn(run.within(bounds, writer, sender).in_current_span());
-        Ok(Parts { receiver, has_ended: false, _task: AbortOnDropHandle::new(task) })
+        Ok(Parts::of(|sender| run.within(bounds, writer, sender)))
     }
 }
 
@@ -112,21 +113,13 @@ struct Run {
     part_bytes_max: usize,
 }
 
-type Sender = mpsc::Sender<Result<Part, Status>>;
+type Sender<T = Part> = mpsc::Sender<Result<T, Status>>;
 
 impl Run {
     /// Runs to the end, or until `bounds` say so: the query is gone by the time that the client hears of it.
     async fn within(mut self, bounds: Bounds, writer: RowWriter, sender: Sender) {
-        let ended = tokio::select! {
-            biased;
-            status = bounds.passed() => Err(status),
-            written = self.write(writer, &sender) => written.map_err(|error| status_of(&error)),
-        };
-        drop(self);
-        if let Err(status) = ended {
-            // nobody is left to tell when the client is gone
-            let _ = sender.send(Err(status)).await;
-        }
+        let parts = sender.clone();
+        within(bounds, sender, async move { self.write(writer, &parts).await }).await;
     }
 
     async fn write(&mut self, mut writer: RowWriter, sender: &Sender) -> Result<()> {
@@ -152,6 +145,19 @@ impl Run {
     }
 }
 
+/// Runs `writing` to its end, or until `bounds` say so, and tells what went wrong once it is gone.
+async fn within<T>(bounds: Bounds, sender: Sender<T>, writing: impl Future<Output = Result<()>>) {
+    let ended = tokio::select! {
+        biased;
+        status = bounds.passed() => Err(status),
+        written = writing => written.map_err(|error| status_of(&error)),
+    };
+    if let Err(status) = ended {
+        // nobody is left to tell when the client is gone
+        let _ = sender.send(Err(status)).await;
+    }
+}
+
 /// Hands `bytes` over in parts, the last of which has `end`.
 async fn send(mut bytes: Bytes, end: Option<End>, part_bytes_max: usize, sender: &Sender) -> Result<()> {
     let gone = |_| Error::unavailable("the client is gone");
@@ -169,16 +175,37 @@ fn count(rows: u64) -> usize {
     usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
+/// What an answer consists of.
+trait Piece {
+    /// Whether nothing follows.
+    fn is_last(&self) -> bool;
+}
+
+impl Piece for Part {
+    fn is_last(&self) -> bool {
+        self.end.is_some()
+    }
+}
+
 /// The parts of an answer. Dropped, they end the statement.
 #[derive(Debug)]
-pub(crate) struct Parts {
-    receiver: mpsc::Receiver<Result<Part, Status>>,
+pub(crate) struct Parts<T = Part> {
+    receiver: mpsc::Receiver<Result<T, Status>>,
     has_ended: bool,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Stream for Parts {
-    type Item = Result<Part, Status>;
+impl<T: Send + 'static> Parts<T> {
+    /// What `write` hands over in a task of its own; one part waits.
+    fn of<W: Future<Output = ()> + Send + 'static>(write: impl FnOnce(Sender<T>) -> W) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        let task = tokio::spawn(write(sender).in_current_span());
+        Self { receiver, has_ended: false, _task: AbortOnDropHandle::new(task) }
+    }
+}
+
+impl<T: Piece> Stream for Parts<T> {
+    type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.has_ended {
@@ -187,7 +214,7 @@ impl Stream for Parts {
         // a task that panicked has told no end
         let broken = || Err(status_of(&Error::internal("the answer broke off")));
         let part = ready!(self.receiver.poll_recv(context)).unwrap_or_else(broken);
-        self.has_ended = part.as_ref().map_or(true, |part| part.end.is_some());
+        self.has_ended = part.as_ref().map_or(true, Piece::is_last);
         Poll::Ready(Some(part))
     }
 }
@@ -222,9 +249,7 @@ mod tests {
 
     fn parts(run: Run, bounds: Bounds) -> Parts {
         let writer = RowWriter::new(RowFormat::Csv, &run.answer.schema).unwrap();
-        let (sender, receiver) = mpsc::channel(1);
-        let task = tokio::spawn(run.within(bounds, writer, sender));
-        Parts { receiver, has_ended: false, _task: AbortOnDropHandle::new(task) }
+        Parts::of(|sender| run.within(bounds, writer, sender))
     }
 
     /// The text of all parts and how they ended.
@@ -264,12 +289,10 @@ mod tests {
         let batches = vec![Ok(batch(&[1])), Err(Error::corrupt("damaged")), Ok(batch(&[2]))];
         let run = run(batches, None, 1 << 20, &Watch::default());
         assert_eq!(told(parts(run, Bounds::none())).await, ("n\n1\n".to_owned(), Err(Code::DataLoss)));
-        let (sender, receiver) = mpsc::channel(1);
-        let panicking = tokio::spawn(async move {
-            let _sender: Sender = sender;
+        let parts = Parts::of(|sender: Sender| async move {
+            let _sender = sender;
             panic!("as the test wants")
         });
-        let parts = Parts { receiver, has_ended: false, _task: AbortOnDropHandle::new(panicking) };
         assert_eq!(told(parts).await, (String::new(), Err(Code::Internal)));
     }
 

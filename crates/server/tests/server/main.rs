@@ -6,6 +6,7 @@ mod bad_input;
 mod connect;
 mod datadog;
 mod debuginfo;
+mod flight;
 mod full;
 mod harness;
 mod legacy_ingest;
