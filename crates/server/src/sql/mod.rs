@@ -31,6 +31,7 @@ use crate::guard::Bounds;
 use crate::status::status_of;
 
 pub(crate) use door::{PATHS, router};
+pub(crate) use rows::json_texts;
 pub use rows::{RowFormat, RowWriter};
 
 /// The most bytes of a statement.
