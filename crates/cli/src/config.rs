@@ -324,7 +324,7 @@ impl Settings {
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn of_store(file: Option<&Path>, store: &StoreUrl, bucket: &BucketArgs) -> Outcome<Self> {
-        Self::read(file, Some(store), None, bucket, &LimitArgs::default())
+        Self::read(file, Some(store), Listen::default(), bucket, &LimitArgs::default())
     }
 
     /// How to tend the store in `bucket`.

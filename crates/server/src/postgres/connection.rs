@@ -366,7 +366,7 @@ impl<'a> Connection<'a> {
         match tag {
             b'P' => self.parse(body).await,
             b'B' => Ok(self.bind(body)?),
-            b'D' => Ok(self.describe(body)?),
+            b'D' => self.describe(body).await,
             b'E' => self.execute(body).await,
             b'C' => Ok(self.close(body)?),
             _ => self.flush().await,
@@ -462,24 +462,61 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn describe(&mut self, mut body: Body) -> Result<(), Failure> {
+    async fn describe(&mut self, mut body: Body) -> Result<(), Stop> {
         let (what, name) = (body.u8()?, body.text()?);
-        let (columns, formats) = if what == b'S' {
+        if what == b'S' {
             let statement = self.statements.get(&name).ok_or_else(|| no_statement(&name))?;
             self.writer.message(b't', |out| {
                 out.put_u16(u16::try_from(statement.parameters.len()).unwrap_or(u16::MAX));
                 statement.parameters.iter().for_each(|parameter| out.put_u32(parameter.ty().oid()));
             });
-            (&statement.columns, [].as_slice())
-        } else {
-            let portal = self.portals.get(&name).ok_or_else(|| no_portal(&name))?;
-            (&portal.statement.columns, portal.formats.as_slice())
-        };
-        match columns {
-            Some(columns) => columns.describe(&expand(formats, columns.len())?, &mut self.writer),
+            match &statement.columns {
+                Some(columns) => columns.describe(&expand(&[], columns.len())?, &mut self.writer),
+                None => self.writer.mark(b'n'),
+            }
+            return Ok(());
+        }
+        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
+        self.learn_columns(&mut portal).await?;
+        match &portal.statement.columns {
+            Some(columns) => columns.describe(&expand(&portal.formats, columns.len())?, &mut self.writer),
             None => self.writer.mark(b'n'),
         }
+        self.portals.insert(name, portal);
         Ok(())
+    }
+
+    /// Columns may follow from values: then the statement is started to tell them.
+    async fn learn_columns(&mut self, portal: &mut Portal) -> Result<(), Stop> {
+        if portal.values.is_empty() || portal.running.is_some() || portal.has_ended {
+            return Ok(());
+        }
+        let cancellable = Cancellable::new(&self.key.slot);
+        portal.statement.columns = None;
+        if let Some((running, columns)) = self.start_portal(portal, &cancellable).await? {
+            portal.running = Some(running);
+            portal.statement.columns = Some(columns);
+        }
+        Ok(())
+    }
+
+    /// Starts the statement of a portal, if the engine is to be asked.
+    async fn start_portal(
+        &mut self,
+        portal: &Portal,
+        cancellable: &Cancellable<'_>,
+    ) -> Result<Option<(Running, Columns)>, Stop> {
+        let Plan::Query { text, .. } = &portal.statement.plan else { return Ok(None) };
+        let start = Start {
+            door: self.door,
+            tenant: &self.tenant,
+            text,
+            values: &portal.values,
+            columns: portal.statement.columns.as_ref(),
+            formats: &portal.formats,
+            timeout: self.settings.statement_timeout(),
+        };
+        start.run(cancellable, &mut self.reader).await.map(Some)
     }
 
     async fn execute(&mut self, mut body: Body) -> Result<(), Stop> {
@@ -492,7 +529,7 @@ impl<'a> Connection<'a> {
     }
 
     async fn run_portal(&mut self, portal: &mut Portal, rows_max: Option<usize>) -> Result<(), Stop> {
-        let (word, text) = match &portal.statement.plan {
+        let word = match &portal.statement.plan {
             Plan::Nothing => {
                 self.writer.mark(b'I');
                 return Ok(());
@@ -502,7 +539,7 @@ impl<'a> Connection<'a> {
                 ended(&mut self.writer, "SELECT", 0);
                 return Ok(());
             }
-            Plan::Query { word, text } => (*word, text),
+            Plan::Query { word, .. } => *word,
         };
         if portal.has_ended {
             ended(&mut self.writer, word, 0);
@@ -513,21 +550,10 @@ impl<'a> Connection<'a> {
         }
         let door = self.door;
         let cancellable = Cancellable::new(&self.key.slot);
-        let mut running = match portal.running.take() {
-            Some(running) => running,
-            None => {
-                let start = Start {
-                    door,
-                    tenant: &self.tenant,
-                    text,
-                    values: &portal.values,
-                    columns: portal.statement.columns.as_ref(),
-                    formats: &portal.formats,
-                    timeout: self.settings.statement_timeout(),
-                };
-                start.run(&cancellable, &mut self.reader).await?.0
-            }
-        };
+        if portal.running.is_none() {
+            portal.running = self.start_portal(portal, &cancellable).await?.map(|(running, _)| running);
+        }
+        let Some(mut running) = portal.running.take() else { return Ok(()) };
         let (reader, writer) = (&mut self.reader, &mut self.writer);
         match running.hand_on(rows_max, &door.compute, &cancellable, reader, writer).await? {
             Some(rows) => {

@@ -89,13 +89,16 @@ impl From<Error> for Failure {
 
 /// The code of what is wrong with a statement. DataFusion tells it in words only; the first words that are found count.
 fn code_of_text(text: &str) -> &'static str {
-    const WORDS: [(&str, &str); 21] = [
+    const WORDS: [(&str, &str); 24] = [
         ("ParserError", SYNTAX),
         ("TokenizerError", SYNTAX),
         ("SQL error", SYNTAX),
         ("DDL not supported", READ_ONLY),
         ("DML not supported", READ_ONLY),
         ("Statement not supported", READ_ONLY),
+        ("Query INSERT", READ_ONLY),
+        ("Query UPDATE", READ_ONLY),
+        ("Query DELETE", READ_ONLY),
         ("No field named", "42703"),
         ("Ambiguous reference", "42702"),
         ("' not found", "42P01"),
