@@ -140,7 +140,7 @@ def catalog(server: Server) -> None:
     assert re.search(r"labels +\| json", columns), columns
     assert re.search(r"segment \| flamestore", server.psql(r"\dn"))
     assert "flamestore" in server.psql(r"\l")
-    for command in [r"\d", r"\dt+", r"\d+ samples", r"\dv", r"\df", r"\dx", r"\conninfo", "SELECT version()"]:
+    for command in [r"\d", r"\dt+", r"\d+ samples", r"\dv", r"\df", r"\dx", r"\du", r"\conninfo", "SELECT version()"]:
         server.psql(command)
     assert server.psql("SHOW server_version", "-At").startswith("15"), "the version"
     print("psql lists tables, columns, schemas and databases")

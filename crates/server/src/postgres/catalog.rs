@@ -152,8 +152,12 @@ fn lower(name: &ObjectName) -> Vec<String> {
 }
 
 fn is_empty_table(table: &TableFactor) -> bool {
-    let TableFactor::Table { name, .. } = table else { return false };
+    let TableFactor::Table { name, args, .. } = table else { return false };
     let name = lower(name);
+    // the options of tables, of which there are none
+    if name.last().is_some_and(|name| name == "unnest") && args.is_some() {
+        return table.to_string().contains("reloptions");
+    }
     match name.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["pg_catalog", name] | [name] => EMPTY.contains(name),
         ["information_schema", name] => EMPTY_STANDARD.contains(name),
@@ -293,6 +297,11 @@ impl VisitorMut for Rewriting<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let replaced = match &*expr {
             Expr::Subquery(query) if is_empty(query) => Some("CAST(NULL AS TEXT)".to_owned()),
+            Expr::Function(Function { name, args: FunctionArguments::Subquery(query), .. })
+                if is_empty(query) && lower(name).last().is_some_and(|name| name == "array") =>
+            {
+                Some("arrow_cast(NULL, 'List(Utf8)')".to_owned())
+            }
             Expr::Exists { subquery, negated } if is_empty(subquery) => Some(negated.to_string()),
             Expr::InSubquery { subquery, negated, .. } if is_empty(subquery) => Some(negated.to_string()),
             // the schemas on the path, however they are cut out of the setting
@@ -556,6 +565,14 @@ mod tests {
         check(
             "SELECT a.attname, (SELECT d.adbin FROM pg_catalog.pg_attrdef d WHERE d.adrelid = a.attrelid) FROM pg_catalog.pg_attribute a",
             "SELECT a.attname, CAST(NULL AS TEXT) AS \"?column?\" FROM pg_catalog.pg_attribute a",
+        );
+    }
+
+    #[test]
+    fn lists_of_nothing_are_null() {
+        check(
+            "SELECT c.reloptions || array(SELECT x FROM pg_catalog.unnest(c.reloptions) x) AS o FROM pg_catalog.pg_class c",
+            "SELECT c.reloptions || arrow_cast(NULL, 'List(Utf8)') AS o FROM pg_catalog.pg_class c",
         );
     }
 

@@ -112,10 +112,7 @@ fn of_binary(bytes: &Bytes, value: PgValue) -> Result<ScalarValue, Failure> {
         PgValue::Float4 => rest.try_get_f32().ok().map(|number| ScalarValue::Float32(Some(number))),
         PgValue::Float8 => rest.try_get_f64().ok().map(|number| ScalarValue::Float64(Some(number))),
         PgValue::Numeric => numeric(&mut rest),
-        PgValue::Text | PgValue::Json => {
-            let text = std::str::from_utf8(&rest.split_to(rest.len())).ok().map(ScalarValue::from);
-            text
-        }
+        PgValue::Text | PgValue::Json => std::str::from_utf8(&rest.split_to(rest.len())).ok().map(ScalarValue::from),
         PgValue::Bytes => Some(ScalarValue::Binary(Some(rest.split_to(rest.len()).to_vec()))),
         PgValue::Date => {
             let days = rest.try_get_i32().ok().and_then(|days| days.checked_add(EPOCH_DAYS));
