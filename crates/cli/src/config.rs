@@ -66,6 +66,13 @@ pub(crate) struct BucketArgs {
     s3_credentials_file: Option<PathBuf>,
 }
 
+/// The addresses to listen on that were given by flags.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listen {
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) postgres: Option<SocketAddr>,
+}
+
 /// What may be set by flags; the file can set more.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct LimitArgs {
@@ -247,7 +254,7 @@ impl Settings {
     pub(crate) fn read(
         file: Option<&Path>,
         store: Option<&StoreUrl>,
-        listen: Option<SocketAddr>,
+        listen: Listen,
         bucket: &BucketArgs,
         limits: &LimitArgs,
     ) -> Outcome<Self> {
@@ -283,7 +290,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn set(&mut self, listen: Option<SocketAddr>, limits: &LimitArgs) {
+    fn set(&mut self, listen: Listen, limits: &LimitArgs) {
         let Self { server, query, head, wal, upkeep, cache, .. } = self;
         if !limits.roles.is_empty() {
             server.roles.clone_from(&limits.roles);
@@ -291,7 +298,8 @@ impl Settings {
         let compaction = &mut upkeep.compaction;
         compaction.memory_bytes_max = limits.compaction_memory_bytes_max.or(compaction.memory_bytes_max);
         head.refresh_interval = limits.refresh_interval.map(Lasting).or(head.refresh_interval);
-        server.listen = listen.unwrap_or(server.listen);
+        server.listen = listen.http.unwrap_or(server.listen);
+        server.postgres_listen = listen.postgres.or(server.postgres_listen);
         if let (Some(cert_file), Some(key_file)) = (&limits.tls_cert_file, &limits.tls_key_file) {
             let client_ca_file = server.tls.take().and_then(|tls| tls.client_ca_file);
             server.tls = Some(TlsFiles { cert_file: cert_file.clone(), key_file: key_file.clone(), client_ca_file });
@@ -316,7 +324,7 @@ impl Settings {
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn of_store(file: Option<&Path>, store: &StoreUrl, bucket: &BucketArgs) -> Outcome<Self> {
-        Self::read(file, Some(store), None, bucket, &LimitArgs::default())
+        Self::read(file, Some(store), Listen::default(), bucket, &LimitArgs::default())
     }
 
     /// How to tend the store in `bucket`.
@@ -515,7 +523,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flamestore.toml");
         std::fs::write(&path, FILE).unwrap();
-        let listen = listen.map(|listen| listen.parse().unwrap());
+        let listen = Listen { http: listen.map(|listen| listen.parse().unwrap()), postgres: None };
         let store = store.map(|store| store.parse().unwrap());
         Settings::read(Some(&path), store.as_ref(), listen, &BucketArgs::default(), limits).unwrap()
     }
@@ -549,7 +557,8 @@ mod tests {
 
     #[test]
     fn a_server_without_a_store_says_how_to_name_one() {
-        let error = Settings::read(None, None, None, &BucketArgs::default(), &LimitArgs::default()).unwrap_err();
+        let error =
+            Settings::read(None, None, Listen::default(), &BucketArgs::default(), &LimitArgs::default()).unwrap_err();
         assert!(error.to_string().contains("--store ./data"), "{error}");
     }
 

@@ -11,7 +11,7 @@ use flamestore_server::{Role, Server};
 use flamestore_store::{Compactor, Store, StoreUrl};
 use tokio::task::JoinHandle;
 
-use crate::config::{BucketArgs, LimitArgs, Settings, listen_address, store_url};
+use crate::config::{BucketArgs, LimitArgs, Listen, Settings, listen_address, store_url};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::scrape::Scraping;
@@ -27,6 +27,9 @@ pub(crate) struct Serve {
     /// The address and port to listen on; port 0 takes a free one [default: 127.0.0.1:4040].
     #[arg(long, env = "FLAMESTORE_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     listen: Option<SocketAddr>,
+    /// The address and port to speak PostgreSQL's protocol on, as 127.0.0.1:5432; port 0 takes a free one [default: none].
+    #[arg(long, env = "FLAMESTORE_POSTGRES_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
+    postgres_listen: Option<SocketAddr>,
     /// A TOML file with these settings and more.
     #[arg(long, env = "FLAMESTORE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -40,10 +43,11 @@ impl Serve {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
         let config = self.config.as_deref();
-        let settings = Settings::read(config, self.store.as_ref(), self.listen, &self.bucket, &self.limits)?;
+        let listen = Listen { http: self.listen, postgres: self.postgres_listen };
+        let settings = Settings::read(config, self.store.as_ref(), listen, &self.bucket, &self.limits)?;
         let stop = StopSignal::new()?;
         let Bound { server, tending, scraping } = bind(&settings).await?;
-        output::print(&ready_line(&settings, server.local_addr()))?;
+        output::print(&ready_line(&settings, &server))?;
         // nothing may be scraped into a store that is being shut down
         let leave = async {
             stop.received().await;
@@ -138,9 +142,10 @@ fn start_scraping(settings: &Settings, store: &Arc<Store>) -> Outcome<Option<Scr
 }
 
 /// What tells people and scripts that a server is ready, and where.
-pub(crate) fn ready_line(settings: &Settings, address: SocketAddr) -> String {
+pub(crate) fn ready_line(settings: &Settings, server: &Server) -> String {
     let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
-    format!("flamestore is listening on {scheme}://{address}, store {}\n", settings.store)
+    let postgres = server.postgres_addr().map(|address| format!(" and postgresql://{address}")).unwrap_or_default();
+    format!("flamestore is listening on {scheme}://{}{postgres}, store {}\n", server.local_addr(), settings.store)
 }
 
 /// Ctrl-C and SIGTERM, heard from its making on.

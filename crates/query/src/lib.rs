@@ -46,3 +46,4 @@ pub use engine::{Engine, QueryOptions};
 pub use flamestore_segment::ReadFrom;
 pub use frames::{frames, frames_ipc};
 pub use prune::{Proof, Prune, Reason};
+pub use sql::{PgType, PgValue, check_statement, database_of};

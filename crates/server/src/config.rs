@@ -53,6 +53,14 @@ pub struct ServerConfig {
     pub roles: Vec<Role>,
     /// The address and the port of all protocols; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The address and the port of PostgreSQL's protocol, if it is to be spoken; port 0 takes a free one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_listen: Option<SocketAddr>,
+    /// Open connections of that protocol. Over it, clients are told that there are too many.
+    pub postgres_connections_max: usize,
+    /// How long a connection of that protocol may be silent.
+    #[serde(with = "duration")]
+    pub postgres_idle_max: Duration,
     /// The certificate of the port; without one, it speaks plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
@@ -134,6 +142,9 @@ impl Default for ServerConfig {
         Self {
             roles: Role::ALL.to_vec(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4040)),
+            postgres_listen: None,
+            postgres_connections_max: 256,
+            postgres_idle_max: Duration::from_secs(3600),
             tls: None,
             request_bytes_max: 64 << 20,
             answer_bytes_max: 1 << 30,
@@ -169,6 +180,7 @@ impl ServerConfig {
             ("answer_bytes_max", self.answer_bytes_max),
             ("requests_max", self.requests_max),
             ("connections_max", self.connections_max),
+            ("postgres_connections_max", self.postgres_connections_max),
             ("push_profiles_max", self.push_profiles_max),
             ("debuginfo_bytes_max", self.debuginfo_bytes_max),
             ("debuginfo_uploads_max", self.debuginfo_uploads_max),

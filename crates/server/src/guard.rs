@@ -33,7 +33,7 @@ use tracing::Instrument;
 use crate::ServerConfig;
 use crate::body::media_type;
 use crate::refusal::Refusal;
-use crate::status::{ERROR_KIND_KEY, TENANT_KEY, code_name, status_of};
+use crate::status::{ERROR_KIND_KEY, TENANT_KEY, code_name, code_of, status_of};
 use crate::telemetry::{REQUEST_SECONDS, REQUESTS_RUNNING, REQUESTS_TOTAL};
 
 const GRPC_STATUS: &str = "grpc-status";
@@ -102,6 +102,23 @@ impl Guard {
         }
     }
 
+    /// Lets a request in that comes by another protocol than HTTP; metrics call it `name`.
+    ///
+    /// # Errors
+    /// `Exhausted` when all places are taken.
+    pub(crate) fn admit(&self, name: &str) -> Result<Admitted> {
+        let mut call = Call::start(Method::door(name));
+        let bounds =
+            Bounds { started: tokio::time::Instant::now(), deadline: self.deadline_max, abort: self.abort.clone() };
+        match self.place(&call.method) {
+            Ok(place) => Ok(Admitted { call, bounds, _place: place }),
+            Err(error) => {
+                call.code = Some(code_name(code_of(error.kind())));
+                Err(error)
+            }
+        }
+    }
+
     fn method(&self, path: &str) -> Method {
         self.methods.get(path).unwrap_or(&self.other).clone()
     }
@@ -129,6 +146,26 @@ impl Guard {
     }
 }
 
+/// A request that was let in; counted as cancelled when it is dropped before it has ended.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    call: Call,
+    bounds: Bounds,
+    _place: Option<Place>,
+}
+
+impl Admitted {
+    /// How long it may take.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds.clone()
+    }
+
+    /// Counts it as one that ended with `code`.
+    pub(crate) fn end(mut self, code: Code) {
+        self.call.code = Some(code_name(code));
+    }
+}
+
 /// How long a request may take. The guard sees to it until the answer begins; an answer that is streamed finds it among the
 /// extensions of its request, and sees to it from then on.
 #[derive(Clone, Debug)]
@@ -139,6 +176,12 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// The same, and no longer than `duration`.
+    pub(crate) fn at_most(mut self, duration: Option<Duration>) -> Self {
+        self.deadline = self.deadline.into_iter().chain(duration).min();
+        self
+    }
+
     /// Completes when the request must end, with the status that says why.
     pub(crate) async fn passed(&self) -> Status {
         let expired = async {

@@ -10,6 +10,7 @@
 //!    QuerierService  what Grafana, Profiles Drilldown and profilecli ask of Pyroscope
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
 //!    sql             statements ─▶ engine ─▶ rows, streamed: QueryService/Sql, /api/v1/sql
+//!    postgres        the same over PostgreSQL's protocol, on a port of its own
 //!    StatusService   segments and head
 //!    reflection, health, GET /ready, GET /metrics
 //! ```
@@ -31,6 +32,7 @@ mod listener;
 mod many;
 mod otlp;
 mod parca;
+mod postgres;
 mod push;
 mod querier;
 mod query;

@@ -74,6 +74,13 @@ pub(crate) struct Parts {
     pub(crate) abort: CancellationToken,
 }
 
+/// The routes of a server, and what its other doors share with them.
+pub(crate) struct Routed {
+    pub(crate) router: Router,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) compute: Compute,
+}
+
 /// Service `$server` around `$service`, with compression both ways and message limits.
 macro_rules! limited {
     ($server:ident, $service:expr, $config:expr) => {
@@ -91,9 +98,10 @@ macro_rules! limited {
 ///
 /// # Errors
 /// `Internal` when a descriptor of the API cannot be read.
-pub(crate) fn router(parts: Parts) -> Result<Router> {
+pub(crate) fn router(parts: Parts) -> Result<Routed> {
     let Parts { config, store, engine, health, leaving, abort } = parts;
     let compute = Compute::new(config.compute_threads());
+    let shared = compute.clone();
     let tenants = Arc::new(Tenants::new(&config)?);
     let intake = Intake {
         store: Arc::clone(&store),
@@ -164,10 +172,10 @@ pub(crate) fn router(parts: Parts) -> Result<Router> {
         .route("/metrics", get(async move || prometheus(metrics.render())))
         .fallback(not_found)
         .layer(from_fn_with_state(translated, connect))
-        .layer(from_fn_with_state(guarded, guard));
+        .layer(from_fn_with_state(Arc::clone(&guarded), guard));
     // Layers of a router come after its choice of a route, and these two give requests other paths.
     let by_path = from_fn(grpc_web).layer(from_fn_with_state(by_get, gateway).layer(answering));
-    Ok(Router::new().fallback_service(by_path))
+    Ok(Routed { router: Router::new().fallback_service(by_path), guard: guarded, compute: shared })
 }
 
 /// Turns gRPC-Web into gRPC and its answer back. Pages below a prefix call methods below it: the last two parts of a path count.

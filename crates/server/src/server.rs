@@ -22,14 +22,16 @@ use flamestore_proto::v1::status_service_server::SERVICE_NAME as STATUS;
 use flamestore_query::Engine;
 use flamestore_store::Store;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::ServerConfig;
 use crate::listener::{Listener, drain};
-use crate::router::{Parts, router};
+use crate::postgres;
+use crate::router::{Parts, Routed, router};
 use crate::tls::Tls;
+use crate::{Role, ServerConfig};
 
 /// A server that holds its port and answers once [`Server::serve`] runs.
 #[must_use = "a server answers only while it is served"]
@@ -40,6 +42,7 @@ pub struct Server {
     socket: TcpListener,
     tls: Option<Arc<Tls>>,
     router: Router,
+    postgres: Option<(postgres::Listener, Arc<postgres::Door>)>,
     health: HealthReporter,
     leaving: CancellationToken,
     abort: CancellationToken,
@@ -66,15 +69,23 @@ impl Server {
         let socket = TcpListener::bind(config.listen).await.map_err(taken)?;
         let local_addr = socket.local_addr().map_err(taken)?;
         let (health, leaving, abort) = (HealthReporter::new(), CancellationToken::new(), CancellationToken::new());
-        let router = router(Parts {
+        let Routed { router, guard, compute } = router(Parts {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
-            engine,
+            engine: Arc::clone(&engine),
             health: health.clone(),
             leaving: leaving.clone(),
             abort: abort.clone(),
         })?;
-        Ok(Self { config, store, local_addr, socket, tls, router, health, leaving, abort })
+        let postgres = match config.postgres_listen.filter(|_| config.has_role(Role::Query)) {
+            Some(listen) => {
+                let listener = postgres::Listener::bind(listen, config.postgres_connections_max).await?;
+                let door = postgres::Door::new(&config, engine, compute, guard, tls.clone());
+                Some((listener, Arc::new(door)))
+            }
+            None => None,
+        };
+        Ok(Self { config, store, local_addr, socket, tls, router, postgres, health, leaving, abort })
     }
 
     /// The same server with a page of JSON at `path`, which is none of the API's. Like `/ready`, it takes no place among
@@ -88,6 +99,11 @@ impl Server {
     /// The address it listens on, with the port it got.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The address at which it speaks PostgreSQL's protocol, if it does.
+    pub fn postgres_addr(&self) -> Option<SocketAddr> {
+        self.postgres.as_ref().map(|(listener, _)| listener.local_addr)
     }
 
     /// Answers until `shutdown` completes, then lets running requests end and writes what the store holds in memory.
@@ -116,8 +132,18 @@ impl Server {
                 tls.keep_fresh(&stop).await;
             }
         };
-        let (connections, (), (), ()) = tokio::join!(listener.serve(stop.clone()), leave, upkeep, certificate);
-        let ended = drain(connections, self.config.shutdown_drain, &self.abort).await;
+        let sessions = async {
+            match self.postgres {
+                Some((listener, door)) => listener.serve(door, stop.clone()).await,
+                None => JoinSet::new(),
+            }
+        };
+        let (connections, sessions, (), (), ()) =
+            tokio::join!(listener.serve(stop.clone()), sessions, leave, upkeep, certificate);
+        let (drain_max, abort) = (self.config.shutdown_drain, &self.abort);
+        let (requests, statements) =
+            tokio::join!(drain(connections, drain_max, abort), drain(sessions, drain_max, abort));
+        let ended = requests + statements;
         if ended > 0 {
             tracing::warn!(connections = ended, "requests did not end in time and were cancelled");
         }

@@ -75,6 +75,17 @@ impl Tls {
     /// Agrees with the peer on how to speak; nothing when it does not speak TLS, is not let in, or takes too long.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         let acceptor = self.current.read().1.clone();
+        Self::accept_by(acceptor, stream).await
+    }
+
+    /// The same with a peer that speaks `protocol` over TLS, and none of the port's own.
+    pub(crate) async fn accept_as(&self, stream: TcpStream, protocol: &[u8]) -> Option<TlsStream<TcpStream>> {
+        let mut config = ServerConfig::clone(self.current.read().1.config());
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Self::accept_by(TlsAcceptor::from(Arc::new(config)), stream).await
+    }
+
+    async fn accept_by(acceptor: TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         let refused = match tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error.to_string(),

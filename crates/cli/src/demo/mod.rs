@@ -23,7 +23,7 @@ use flamestore_store::StoreUrl;
 use tokio::sync::oneshot;
 
 use crate::client::{Client, Remote};
-use crate::config::{BucketArgs, LimitArgs, Settings, listen_address, store_url};
+use crate::config::{BucketArgs, LimitArgs, Listen, Settings, listen_address, store_url};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::serve::{Bound, StopSignal, bind, ready_line};
@@ -53,11 +53,12 @@ impl Demo {
     /// Runs the command.
     pub(crate) async fn run(self) -> Outcome {
         let bucket = BucketArgs::default();
-        let settings = Settings::read(None, Some(&self.store), Some(self.listen), &bucket, &LimitArgs::default())?;
+        let listen = Listen { http: Some(self.listen), postgres: None };
+        let settings = Settings::read(None, Some(&self.store), listen, &bucket, &LimitArgs::default())?;
         let stop = StopSignal::new()?;
         let Bound { server, tending, .. } = bind(&settings).await?;
         let address = server.local_addr();
-        output::print(&ready_line(&settings, address))?;
+        output::print(&ready_line(&settings, &server))?;
         output::print(&intro(address))?;
 
         let (leave, left) = oneshot::channel::<()>();

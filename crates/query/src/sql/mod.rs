@@ -4,15 +4,18 @@
 //! |---|---|---|
 //! | `public` | `profiles`, `samples`, `series`, `stacks`, `functions`, `segments` | people: names, labels and times |
 //! | `segment` | one per table of a segment | what is stored, with the ids it is stored with |
+//! | `pg_catalog` | some of PostgreSQL's catalog | clients that ask it which tables there are |
 //!
 //! What the columns and functions mean is in `docs/sql.md`. A statement is refused before it is planned when it is longer than
 //! [`statement::BYTES_MAX`] or nests deeper than [`statement::NESTING_MAX`] would allow.
 
 mod aggregates;
+mod catalog;
 mod columns;
 mod functions;
 mod name_tree;
 mod parameters;
+mod pg_types;
 mod plain;
 mod rows;
 mod segments;
@@ -49,8 +52,11 @@ use segments::SegmentsTable;
 use table::ShownTable;
 use tree_functions::TreeFunction;
 
+pub use catalog::database_of;
 pub(crate) use functions::HAS_FUNCTION;
+pub use pg_types::{PgType, PgValue};
 pub(crate) use stack_names::{StackTest, function_pattern};
+pub use statement::check as check_statement;
 
 /// Whose rows a statement reads, and when it is run.
 pub(crate) struct Asked<'a> {
@@ -73,7 +79,7 @@ pub(crate) async fn run(
     values: &[ScalarValue],
 ) -> Result<SqlAnswer> {
     statement::check(statement)?;
-    let state = state(session, asked, Some(values))?;
+    let state = state(session, asked, statement, Some(values))?;
     let memory_bytes_max = session.memory_bytes_max();
     let planned = async {
         let (parameters, plan) = plan(&state, statement, Some(values)).await?;
@@ -96,7 +102,7 @@ pub(crate) async fn run(
 /// Those of [`run`], but for what only values can do wrong.
 pub(crate) async fn describe(session: &Session, asked: &Asked<'_>, statement: &str) -> Result<SqlDescription> {
     statement::check(statement)?;
-    let state = state(session, asked, None)?;
+    let state = state(session, asked, statement, None)?;
     let described = async {
         let (parameters, plan) = plan(&state, statement, None).await?;
         let takes = parameters.describe(&plan)?;
@@ -111,10 +117,19 @@ pub(crate) async fn describe(session: &Session, asked: &Asked<'_>, statement: &s
     statement::on_deep_stack(described).await.map_err(|error| inward(error, session.memory_bytes_max()))
 }
 
-/// The state of a statement; without `values`, its table functions need none.
-fn state(session: &Session, asked: &Asked<'_>, values: Option<&[ScalarValue]>) -> Result<SessionState> {
+/// The state of `statement`; without `values`, its table functions need none.
+fn state(
+    session: &Session,
+    asked: &Asked<'_>,
+    statement: &str,
+    values: Option<&[ScalarValue]>,
+) -> Result<SessionState> {
     let scope = asked.scope;
-    let mut state = session.with_schemas(&[(PUBLIC, shown(scope)), (SEGMENT, stored(scope))], asked.now_unix_nano)?;
+    let mut schemas = vec![(PUBLIC, shown(scope)), (SEGMENT, stored(scope))];
+    if catalog::is_named(statement) {
+        schemas.push(catalog::schema(&schemas, asked.tenant).map_err(|error| session.inward(error))?);
+    }
+    let mut state = session.with_schemas(&schemas, asked.now_unix_nano)?;
     for function in TreeFunction::all(asked, values.map(Arc::from)) {
         state.register_udtf(function.name(), Arc::new(function));
     }

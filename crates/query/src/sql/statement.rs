@@ -30,7 +30,7 @@ pub(super) async fn on_deep_stack<F: Future>(planning: F) -> F::Output {
 ///
 /// # Errors
 /// `Exhausted` when it is too long; `Invalid` when it has no words.
-pub(super) fn check(statement: &str) -> Result<()> {
+pub fn check(statement: &str) -> Result<()> {
     if statement.len() > BYTES_MAX {
         let error = Error::exhausted("the statement is too long");
         return Err(error.with("limit_bytes", BYTES_MAX).with("bytes", statement.len()));

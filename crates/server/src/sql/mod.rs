@@ -34,6 +34,7 @@ use crate::status::status_of;
 
 pub(crate) use door::{PATHS, router};
 pub(crate) use flight::{Flight, METHODS as FLIGHT_METHODS};
+pub(crate) use rows::json_texts;
 pub use rows::{RowFormat, RowWriter};
 
 /// The most bytes of a statement.

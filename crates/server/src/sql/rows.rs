@@ -247,6 +247,15 @@ fn json_text(column: &ArrayRef, options: &EncoderOptions) -> std::result::Result
     Ok(Arc::new(texts.finish()))
 }
 
+/// Each value of a column as JSON, as it is in rows of JSON.
+pub(crate) fn json_texts(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
+    let options = EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_timestamp_format(TIME_FORMAT.to_owned())
+        .with_encoder_factory(Arc::new(Base64Bytes));
+    json_text(&plain(column)?, &options)
+}
+
 fn base64_text(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
     let bytes = bytes_of(column.as_ref())?;
     let mut texts = StringBuilder::new();

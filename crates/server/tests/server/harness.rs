@@ -33,6 +33,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A server that runs until it is stopped; dropped with its test, it just ends.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
+    /// Where PostgreSQL's protocol is spoken, if it is.
+    pub(crate) postgres: Option<SocketAddr>,
     pub(crate) store: Arc<Store>,
     pub(crate) channel: Channel,
     shutdown: oneshot::Sender<()>,
@@ -80,18 +82,18 @@ impl Running {
         let store = Store::open(options).await.unwrap();
         let engine = Arc::new(Engine::new(Arc::clone(&store), QueryOptions::default()).unwrap());
         let server = Server::bind(config, Arc::clone(&store), engine).await.unwrap();
-        let addr = server.local_addr();
+        let (addr, postgres) = (server.local_addr(), server.postgres_addr());
         let (shutdown, told) = oneshot::channel();
         let serving = tokio::spawn(server.serve(async {
             let _ = told.await;
         }));
-        Self { addr, store, channel: connect(addr).await, shutdown, serving }
+        Self { addr, postgres, store, channel: connect(addr).await, shutdown, serving }
     }
 
     /// Clients of a server that somebody else ends.
     pub(crate) fn attach(addr: SocketAddr, store: Arc<Store>, channel: Channel) -> Self {
         let (shutdown, _) = oneshot::channel();
-        Self { addr, store, channel, shutdown, serving: tokio::spawn(async { Ok(()) }) }
+        Self { addr, postgres: None, store, channel, shutdown, serving: tokio::spawn(async { Ok(()) }) }
     }
 
     /// Asks the server to end.

@@ -16,6 +16,8 @@ mod pages;
 mod parca;
 mod parca_query;
 mod plain_tree;
+mod postgres;
+mod postgres_client;
 mod protocol;
 mod push;
 mod querier;
