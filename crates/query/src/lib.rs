@@ -39,7 +39,7 @@ mod tables;
 
 pub use answer::{
     Answer, Combine, Comparison, DamagedSegment, FunctionChange, Pick, ProfileEntry, Query, QueryReport, SeriesEntry,
-    SqlAnswer, Steps, TimePoint, TimeSeries,
+    SqlAnswer, SqlReport, Steps, TimePoint, TimeSeries,
 };
 pub use engine::{Engine, QueryOptions};
 pub use flamestore_segment::ReadFrom;

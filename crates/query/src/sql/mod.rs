@@ -9,9 +9,12 @@
 //! [`statement::BYTES_MAX`] or nests deeper than [`statement::NESTING_MAX`] would allow.
 
 mod aggregates;
+mod by_number;
 mod columns;
 mod functions;
 mod name_tree;
+mod named;
+mod names;
 mod plain;
 mod rows;
 mod segments;
@@ -24,22 +27,26 @@ mod tree_functions;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::OptimizerRule;
 use datafusion::physical_plan::execute_stream;
-use flamestore_model::{Result, Tenant, TimeRange};
+use flamestore_model::{Error, Result, Tenant, TimeRange};
 use flamestore_segment::Table;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 
-use crate::answer::SqlAnswer;
 use crate::error::inward;
 use crate::scope::Scope;
 use crate::session::{PUBLIC, SEGMENT, Session};
 use crate::tables::{FilesTable, HeadIds, RowsKind, RowsTable};
+use by_number::ByNumber;
 use columns::Shown;
+use names::Names;
 use plain::Plain;
 use segments::SegmentsTable;
 use table::ShownTable;
@@ -47,6 +54,18 @@ use tree_functions::TreeFunction;
 
 pub(crate) use functions::HAS_FUNCTION;
 pub(crate) use stack_names::{StackTest, function_pattern};
+
+/// Rows as they are found.
+pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// What answers are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// No dictionaries.
+    Plain,
+    /// Dictionaries where they save memory.
+    Coded,
+}
 
 /// Whose rows a statement reads, and when it is run.
 pub(crate) struct Asked<'a> {
@@ -62,10 +81,17 @@ pub(crate) struct Asked<'a> {
 ///
 /// # Errors
 /// `Invalid` when it is not a query, or is wrong; `Exhausted` when it is too long.
-pub(crate) async fn run(session: &Session, asked: &Asked<'_>, statement: &str) -> Result<SqlAnswer> {
+pub(crate) async fn run(
+    session: &Session,
+    asked: &Asked<'_>,
+    statement: &str,
+    form: Form,
+) -> Result<(SchemaRef, Batches)> {
     statement::check(statement)?;
     let scope = asked.scope;
-    let mut state = session.with_schemas(&[(PUBLIC, shown(scope)), (SEGMENT, stored(scope))], asked.now_unix_nano)?;
+    let names = Arc::new(Names::new(session.budget("names", scope.sink()))?);
+    let tables = [(PUBLIC, shown(scope, &names)), (SEGMENT, stored(scope))];
+    let mut state = session.with_schemas(&tables, asked.now_unix_nano)?;
     for function in TreeFunction::all(asked) {
         state.register_udtf(function.name(), Arc::new(function));
     }
@@ -77,13 +103,40 @@ pub(crate) async fn run(session: &Session, asked: &Asked<'_>, statement: &str) -
         execute_stream(physical, state.task_ctx())
     };
     let batches = statement::on_deep_stack(planned).await.map_err(|error| inward(error, memory_bytes_max))?;
-    let plain = Plain::new(&batches.schema());
+    let plain = match form {
+        Form::Plain => Plain::new(&batches.schema()),
+        Form::Coded => Plain::as_is(&batches.schema()),
+    };
     let schema = Arc::clone(plain.schema());
     let batches = batches.map(move |batch| {
         let batch = batch.map_err(|error| inward(error, memory_bytes_max))?;
         plain.batch(batch)
     });
-    Ok(SqlAnswer { schema, batches: batches.boxed() })
+    Ok((schema, batches.boxed()))
+}
+
+/// The rows up to `rows_max` of them, then an error where there are more.
+pub(crate) fn at_most(batches: Batches, rows_max: Option<u64>) -> Batches {
+    let Some(rows_max) = rows_max else { return batches };
+    let state = (batches, rows_max, None);
+    let limited = futures::stream::unfold(state, move |(mut batches, left, over)| async move {
+        if let Some(error) = over {
+            return Some((Err(error), (futures::stream::empty().boxed(), 0, None)));
+        }
+        let batch = match batches.next().await? {
+            Ok(batch) => batch,
+            Err(error) => return Some((Err(error), (batches, left, None))),
+        };
+        let rows = batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let over = (rows < batch.num_rows()).then(|| too_many_rows(rows_max));
+        Some((Ok(batch.slice(0, rows)), (batches, left - rows as u64, over)))
+    });
+    limited.boxed()
+}
+
+fn too_many_rows(rows_max: u64) -> Error {
+    let text = "a statement has more rows than sql_rows_max allows; narrow its time range, aggregate, or add a LIMIT";
+    Error::exhausted(text).with("sql_rows_max", rows_max)
 }
 
 /// The text of the plans that `plan`, an `EXPLAIN`, gives.
@@ -112,15 +165,20 @@ pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> PlanResult<()> {
     aggregates::register(registry)
 }
 
+/// The rule that has plans carry names by their numbers.
+pub(crate) fn names_by_number() -> Arc<dyn OptimizerRule + Send + Sync> {
+    Arc::new(ByNumber)
+}
+
 fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
 type Tables = Vec<(&'static str, Arc<dyn TableProvider>)>;
 
-fn shown(scope: &Arc<Scope>) -> Tables {
+fn shown(scope: &Arc<Scope>, names: &Arc<Names>) -> Tables {
     let table = |shown: Shown| -> (_, Arc<dyn TableProvider>) {
-        (shown.as_str(), Arc::new(ShownTable::new(Arc::clone(scope), shown)))
+        (shown.as_str(), Arc::new(ShownTable::new(Arc::clone(scope), shown, Arc::clone(names))))
     };
     let mut tables: Tables = Shown::ALL.into_iter().map(table).collect();
     tables.push(("segments", Arc::new(SegmentsTable::new(Arc::clone(scope)))));
