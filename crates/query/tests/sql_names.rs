@@ -192,7 +192,7 @@ async fn statements_answer_as_over_plain_tables() {
 async fn counts_equal_the_oracle_without_reading_samples() {
     for place in PLACES {
         let mut world = world(place).await;
-        for segment in &world.store.snapshot(&Tenant::default()).segments {
+        for segment in world.store.snapshot(&Tenant::default()).segments.iter() {
             damage_samples(&world, &segment.entry).await;
         }
         if !matches!(place, Place::Head | Place::Mixed) {
