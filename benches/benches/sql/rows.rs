@@ -1,7 +1,7 @@
 //! The rows, the same for the same sizes.
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
-use arrow::compute::{cast, sum};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
 use crate::Outcome;
@@ -179,7 +179,7 @@ pub(crate) fn checksum(column: &ArrayRef) -> Outcome<i128> {
         DataType::List(_) => Ok(frames(column.as_list::<i32>())),
         _ => {
             let numbers = cast(column, &DataType::Int64)?;
-            Ok(sum(numbers.as_primitive::<Int64Type>()).unwrap_or_default().into())
+            Ok(numbers.as_primitive::<Int64Type>().iter().flatten().map(i128::from).sum())
         }
     }
 }
