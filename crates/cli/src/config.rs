@@ -16,6 +16,7 @@
 //! durability = "wal"
 //! [query]
 //! memory_bytes_max = "1GiB"
+//! sql_rows_max = 1000000
 //! ```
 //!
 //! Sections about how the store is tended are in `upkeep`, those about what is scraped in `scrape`.
@@ -128,6 +129,9 @@ pub(crate) struct LimitArgs {
     /// Memory of all running queries together [default: 1GiB].
     #[arg(long, env = "FLAMESTORE_QUERY_MEMORY_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
     query_memory_bytes_max: Option<ByteSize>,
+    /// The most rows that a SQL statement may answer with [default: any number].
+    #[arg(long, env = "FLAMESTORE_SQL_ROWS_MAX", value_name = "N", help_heading = "Limits")]
+    sql_rows_max: Option<u64>,
     /// Bytes of one request [default: 64MiB].
     #[arg(long, env = "FLAMESTORE_REQUEST_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
     request_bytes_max: Option<ByteSize>,
@@ -239,6 +243,7 @@ struct DurabilityName(Durability);
 struct QuerySection {
     memory_bytes_max: Option<ByteSize>,
     partitions: Option<usize>,
+    sql_rows_max: Option<u64>,
 }
 
 /// A duration as text.
@@ -286,6 +291,7 @@ impl Settings {
         if let Some(partitions) = file.query.partitions {
             settings.query.partitions = partitions;
         }
+        settings.query.sql_rows_max = file.query.sql_rows_max;
         settings.set(listen, limits);
         Ok(settings)
     }
@@ -307,6 +313,7 @@ impl Settings {
         server.request_bytes_max = limits.request_bytes_max.map_or(server.request_bytes_max, |bytes| bytes.0);
         server.deadline_max = limits.deadline_max.or(server.deadline_max);
         query.memory_bytes_max = limits.query_memory_bytes_max.map_or(query.memory_bytes_max, |bytes| bytes.0);
+        query.sql_rows_max = limits.sql_rows_max.or(query.sql_rows_max);
         head.writer = limits.writer.clone().or(head.writer.take());
         head.head_bytes_max = limits.head_bytes_max.or(head.head_bytes_max);
         head.flush_bytes = limits.flush_bytes.or(head.flush_bytes);
@@ -517,6 +524,7 @@ mod tests {
         bytes_max = "2MiB"
         [query]
         memory_bytes_max = 5
+        sql_rows_max = 9
     "#;
 
     fn settings(limits: &LimitArgs, listen: Option<&str>, store: Option<&str>) -> Settings {
@@ -535,6 +543,7 @@ mod tests {
         assert_eq!(plain.server.listen.port(), 1);
         assert_eq!((plain.query.memory_bytes_max, plain.head.head_bytes_max), (5, Some(ByteSize(1 << 20))));
         assert_eq!(plain.server.requests_max, ServerConfig::default().requests_max);
+        assert_eq!(plain.query.sql_rows_max, Some(9));
         let limits = LimitArgs { query_memory_bytes_max: Some(ByteSize(7)), ..LimitArgs::default() };
         let flags = settings(&limits, Some("127.0.0.1:2"), Some("memory:"));
         assert_eq!((flags.server.listen.port(), flags.query.memory_bytes_max), (2, 7));

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use flamestore_model::{Labels, ProfileId, ProfileType, Result, Selector, Temporality, Tenant, TimeRange};
 use flamestore_segment::ReadFrom;
 use futures::stream::BoxStream;
+
+use crate::sink::ReportSink;
 
 /// Which profiles a query is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,6 +285,23 @@ pub struct SqlAnswer {
     pub schema: SchemaRef,
     /// The rows, as they are found. Dropping the stream cancels the statement.
     pub batches: BoxStream<'static, Result<RecordBatch>>,
+    /// What is read for them.
+    pub report: SqlReport,
+}
+
+/// What a statement reads, and what it could not.
+#[derive(Clone, Debug, Default)]
+pub struct SqlReport(Arc<ReportSink>);
+
+impl SqlReport {
+    pub(crate) fn new(sink: &Arc<ReportSink>) -> Self {
+        Self(Arc::clone(sink))
+    }
+
+    /// The report so far; complete once the last row was read.
+    pub fn report(&self) -> QueryReport {
+        self.0.report()
+    }
 }
 
 impl fmt::Debug for SqlAnswer {

@@ -10,14 +10,14 @@ use flamestore_store::Store;
 use futures::StreamExt;
 
 use crate::answer::{
-    Answer, Comparison, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, SqlDescription, Steps,
-    TimeSeries,
+    Answer, Comparison, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, SqlDescription, SqlReport,
+    Steps, TimeSeries,
 };
 use crate::plan::{DiffNode, MergeNode};
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::sink::ReportSink;
-use crate::sql::Asked;
+use crate::sql::{Asked, Form};
 use crate::{codec, compare, export, metadata, sql};
 
 /// How often a query is asked at most: of a damaged year its months answer, of a damaged month its days.
@@ -30,13 +30,15 @@ pub struct QueryOptions {
     pub memory_bytes_max: usize,
     /// The threads one query may keep busy.
     pub partitions: usize,
+    /// The most rows that a SQL statement may answer with; `None` for any number.
+    pub sql_rows_max: Option<u64>,
 }
 
 impl Default for QueryOptions {
-    /// 1 GiB, and as many partitions as there are cores.
+    /// 1 GiB, as many partitions as there are cores, and any number of rows.
     fn default() -> Self {
         let partitions = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { memory_bytes_max: 1 << 30, partitions }
+        Self { memory_bytes_max: 1 << 30, partitions, sql_rows_max: None }
     }
 }
 
@@ -222,7 +224,8 @@ impl Engine {
     /// The rows of a read-only SQL statement over the tables of `tenant`.
     ///
     /// # Errors
-    /// `Invalid` also for a statement that is not a query, or has parameters.
+    /// `Invalid` also for a statement that is not a query, or has parameters; `Exhausted` for one that has more rows than
+    /// [`QueryOptions::sql_rows_max`], after these.
     pub async fn sql(&self, tenant: &Tenant, statement: &str) -> Result<SqlAnswer> {
         self.sql_bound(tenant, statement, &[]).await
     }
@@ -230,17 +233,37 @@ impl Engine {
     /// The rows of a read-only SQL statement with `parameters` in the place of `$1`, `$2`, … or of its question marks.
     ///
     /// # Errors
-    /// `Invalid` also for a statement that is not a query, and for a parameter without a value, a value without a parameter, or
-    /// one that does not fit; the error names it.
+    /// As [`Engine::sql`]; `Invalid` also for a parameter without a value, a value without a parameter, or one that does not fit;
+    /// the error names it.
     pub async fn sql_bound(&self, tenant: &Tenant, statement: &str, parameters: &[ScalarValue]) -> Result<SqlAnswer> {
+        self.sql_as(tenant, statement, parameters, Form::Plain).await
+    }
+
+    /// The rows of [`Engine::sql`] with dictionaries of Arrow where they save memory: the names of stacks are given by their
+    /// numbers.
+    ///
+    /// # Errors
+    /// As [`Engine::sql`].
+    pub async fn sql_coded(&self, tenant: &Tenant, statement: &str) -> Result<SqlAnswer> {
+        self.sql_as(tenant, statement, &[], Form::Coded).await
+    }
+
+    async fn sql_as(
+        &self,
+        tenant: &Tenant,
+        statement: &str,
+        parameters: &[ScalarValue],
+        form: Form,
+    ) -> Result<SqlAnswer> {
         let (scope, sink) = self.scope(tenant);
+        let report = SqlReport::new(&sink);
         let set_aside = SetAside { store: Arc::clone(&self.store), sink };
         let asked = Asked { tenant, scope: &scope, now_unix_nano: self.store.options().clock.now_unix_nano() };
-        let SqlAnswer { schema, batches } = sql::run(&self.session, &asked, statement, parameters).await?;
-        let batches = batches.inspect(move |_| {
+        let (schema, batches) = sql::run(&self.session, &asked, statement, parameters, form).await?;
+        let batches = sql::at_most(batches, self.options.sql_rows_max).inspect(move |_| {
             let _until_the_end = &set_aside;
         });
-        Ok(SqlAnswer { schema, batches: batches.boxed() })
+        Ok(SqlAnswer { schema, batches: batches.boxed(), report })
     }
 
     /// What a read-only SQL statement takes and gives. Nothing is read.

@@ -39,7 +39,7 @@ mod tables;
 
 pub use answer::{
     Answer, Combine, Comparison, DamagedSegment, FunctionChange, Pick, ProfileEntry, Query, QueryReport, SeriesEntry,
-    SqlAnswer, SqlDescription, Steps, TimePoint, TimeSeries,
+    SqlAnswer, SqlDescription, SqlReport, Steps, TimePoint, TimeSeries,
 };
 pub use datafusion::common::ScalarValue;
 pub use engine::{Engine, QueryOptions};

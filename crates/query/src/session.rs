@@ -57,6 +57,7 @@ impl Session {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rule(sql::names_by_number())
             .with_query_planner(Arc::new(TreeQueryPlanner))
             .build();
         tables::register(&mut state).and_then(|()| sql::register(&mut state)).map_err(failed)?;

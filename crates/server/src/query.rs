@@ -251,7 +251,8 @@ fn sides(
 type SqlStream = BoxStream<'static, Result<v1::SqlResponse, Status>>;
 
 fn sql_response(part: Part) -> v1::SqlResponse {
-    v1::SqlResponse { arrow: part.bytes, has_more: part.end == Some(End::HasMore) }
+    let report = part.report.map(|report| translate::report(*report));
+    v1::SqlResponse { arrow: part.bytes, has_more: part.end == Some(End::HasMore), report }
 }
 
 fn merge_response(answer: v1::merge_response::Answer, report: flamestore_query::QueryReport) -> v1::MergeResponse {

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use flamestore_query::QueryOptions;
 use flamestore_store::StoreUrl;
 
-use crate::client::Remote;
+use crate::client::{Remote, warn_damaged};
 use crate::config::{BucketArgs, ByteSize, store_url};
 use crate::failure::{Failure, Outcome};
 use crate::output::{destination, note, would_garble};
@@ -106,6 +106,7 @@ impl Sql {
         print::write(&mut rows, self.format, &mut out).await?;
         out.finish()?;
         note_more(rows.has_more(), rows_max);
+        warn_damaged(Some(&rows.report()));
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use sqlparser::tokenizer::{Location, Token, Tokenizer};
 use super::print::{self, Out};
 use super::source::Source;
 use super::{Format, note_more};
+use crate::client::warn_damaged;
 use crate::failure::{Failure, Outcome};
 use crate::output::note;
 
@@ -126,6 +127,7 @@ impl Prompt {
         let mut rows = self.source.ask(statement, self.rows_max).await?;
         let count = print::write(&mut rows, self.format, &mut Out::stdout()).await?;
         note_more(rows.has_more(), self.rows_max);
+        warn_damaged(Some(&rows.report()));
         Ok(count)
     }
 }

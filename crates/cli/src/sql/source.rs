@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use flamestore_model::Tenant;
-use flamestore_proto::v1::{SqlRequest, SqlResponse};
+use flamestore_proto::v1::{DamagedSegment, QueryReport, SqlRequest, SqlResponse};
 use flamestore_query::{Engine, SqlAnswer};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -80,6 +80,20 @@ impl Rows {
         }
     }
 
+    /// After the end: what was read, and what could not be.
+    pub(super) fn report(&self) -> QueryReport {
+        match self {
+            Self::Server(rows) => rows.report.clone().unwrap_or_default(),
+            Self::Store(rows) => {
+                let report = rows.answer.report.report();
+                let damaged =
+                    report.damaged.into_iter().map(|of| DamagedSegment { segment: of.segment, error: of.error });
+                let (damaged, segments_expired) = (damaged.collect(), report.segments_expired);
+                QueryReport { damaged, segments_expired, ..QueryReport::default() }
+            }
+        }
+    }
+
     /// After the end: whether there are more rows than were asked for.
     pub(super) fn has_more(&self) -> bool {
         match self {
@@ -101,6 +115,7 @@ pub(super) struct FromServer {
     first: Option<RecordBatch>,
     schema: SchemaRef,
     has_more: bool,
+    report: Option<QueryReport>,
 }
 
 impl FromServer {
@@ -115,6 +130,7 @@ impl FromServer {
             first: None,
             schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
             has_more: false,
+            report: None,
         };
         rows.first = rows.decode().await?;
         rows.schema = rows.decoder.schema().ok_or_else(|| Failure::new("the server's answer has no columns"))?;
@@ -137,6 +153,7 @@ impl FromServer {
             match self.parts.message().await.map_err(|e| self.client.failure(&e))? {
                 Some(part) => {
                     self.has_more |= part.has_more;
+                    self.report = part.report.or(self.report.take());
                     self.pending = Buffer::from(part.arrow);
                 }
                 None => {

@@ -11,7 +11,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use flamestore_model::{Error, Result};
 use flamestore_segment::SeriesRow;
 
-use crate::tables::batches::{labels, labels_type};
+use super::named::Kind;
+use super::names::Known;
+use crate::tables::batches::{labels, labels_type, with_service};
+
+/// What the name of a column of numbers starts with.
+pub(super) const NUMBER_OF: char = '#';
 
 /// The time zone of all times.
 pub(super) const UTC: &str = "UTC";
@@ -118,6 +123,34 @@ impl Shown {
         matches!(self, Self::Samples | Self::Stacks)
     }
 
+    /// The columns of names that may be read as numbers, each followed by what its numbers stand for.
+    pub(super) fn numbered(self) -> impl Iterator<Item = (&'static str, Kind)> {
+        let columns = if self.has_time() { self.columns() } else { Vec::new() };
+        columns.into_iter().filter_map(|(name, of, _)| {
+            let kind = match of {
+                // Ids differ from row to row.
+                Of::Text if matches!(name, "profile_id" | "stack_id" | "trace_id" | "span_id") => return None,
+                Of::Text => Kind::Text,
+                Of::Name => Kind::Name,
+                Of::Texts => Kind::Stack,
+                Of::Labels => Kind::Labels,
+                Of::Time | Of::Count | Of::Number => return None,
+            };
+            Some((name, kind))
+        })
+    }
+
+    /// The columns, and after them those of numbers, each called as the column of names behind a [`NUMBER_OF`].
+    pub(super) fn schema_with_numbers(self) -> SchemaRef {
+        let schema = self.schema();
+        let number = |(name, _): (&str, Kind)| {
+            let nullable = schema.field_with_name(name).is_ok_and(Field::is_nullable);
+            Arc::new(Field::new(format!("{NUMBER_OF}{name}"), DataType::UInt32, nullable))
+        };
+        let fields = schema.fields().iter().cloned().chain(self.numbered().map(number));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
     /// The columns.
     pub(super) fn schema(self) -> SchemaRef {
         static SCHEMAS: LazyLock<[SchemaRef; 5]> = LazyLock::new(|| Shown::ALL.map(|of| schema(&of.columns())));
@@ -139,7 +172,12 @@ impl Shown {
                 [&time[..], &SERIES, &TYPE_PARTS, &own, &segment].concat()
             }
             Self::Samples => {
-                let own = [col("profile_id", Of::Text), col("value", Of::Number)];
+                let own = [
+                    col("profile_id", Of::Text),
+                    col("duration_nano", Of::Number),
+                    col("period", Of::Number),
+                    col("value", Of::Number),
+                ];
                 let observed = [
                     col("sample_labels", Of::Labels),
                     opt("observed_time", Of::Time),
@@ -203,7 +241,19 @@ pub(super) fn time_type() -> DataType {
 /// # Errors
 /// `Internal` when the labels cannot be built.
 pub(super) fn of_series<'a>(name: &str, rows: impl Iterator<Item = &'a SeriesRow>) -> Result<Option<ArrayRef>> {
-    let get: fn(&SeriesRow) -> &str = match name {
+    match name {
+        "profile_type" => Ok(Some(crate::tables::batches::types(rows))),
+        "labels" => labels(rows).map(Some),
+        name => {
+            let text = |get: fn(&SeriesRow) -> &str| Arc::new(rows.map(|row| Some(get(row))).collect::<StringArray>());
+            Ok(text_of_series(name).map(|get| text(get) as ArrayRef))
+        }
+    }
+}
+
+/// What the column of text `name` says of a series, if it is one of them.
+fn text_of_series(name: &str) -> Option<fn(&SeriesRow) -> &str> {
+    Some(match name {
         "service_name" => |row| &row.service_name,
         "temporality" => |row| row.temporality.as_str(),
         "profile_name" => |row| &row.profile_type.name,
@@ -211,11 +261,21 @@ pub(super) fn of_series<'a>(name: &str, rows: impl Iterator<Item = &'a SeriesRow
         "sample_unit" => |row| &row.profile_type.sample_unit,
         "period_type" => |row| &row.profile_type.period_type,
         "period_unit" => |row| &row.profile_type.period_unit,
-        "profile_type" => return Ok(Some(crate::tables::batches::types(rows))),
-        "labels" => return labels(rows).map(Some),
-        _ => return Ok(None),
-    };
-    Ok(Some(Arc::new(rows.map(|row| Some(get(row))).collect::<StringArray>())))
+        _ => return None,
+    })
+}
+
+/// The number of what the column `name` says of a series, if it is one of these columns.
+///
+/// # Errors
+/// `Exhausted` when there are too many names.
+pub(super) fn number_of_series(name: &str, row: &SeriesRow, known: &mut Known) -> Result<Option<u32>> {
+    match (name, text_of_series(name)) {
+        ("profile_type", _) => known.add_text(&row.profile_type.to_string()).map(Some),
+        ("labels", _) => known.add_labels(&with_service(row)).map(Some),
+        (_, Some(get)) => known.add_text(get(row)).map(Some),
+        (_, None) => Ok(None),
+    }
 }
 
 /// The columns of `schema` of so many rows.

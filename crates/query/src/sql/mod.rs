@@ -10,10 +10,13 @@
 //! [`statement::BYTES_MAX`] or nests deeper than [`statement::NESTING_MAX`] would allow.
 
 mod aggregates;
+mod by_number;
 mod catalog;
 mod columns;
 mod functions;
 mod name_tree;
+mod named;
+mod names;
 mod parameters;
 mod pg_types;
 mod plain;
@@ -28,6 +31,7 @@ mod tree_functions;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as PlanResult;
@@ -35,17 +39,21 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::OptimizerRule;
 use datafusion::physical_plan::execute_stream;
-use flamestore_model::{Result, Tenant, TimeRange};
+use flamestore_model::{Error, Result, Tenant, TimeRange};
 use flamestore_segment::Table;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 
-use crate::answer::{SqlAnswer, SqlDescription};
+use crate::answer::SqlDescription;
 use crate::error::{inward, outward};
 use crate::scope::Scope;
 use crate::session::{PUBLIC, SEGMENT, Session};
 use crate::tables::{FilesTable, HeadIds, RowsKind, RowsTable};
+use by_number::ByNumber;
 use columns::Shown;
+use names::Names;
 use parameters::Parameters;
 use plain::Plain;
 use segments::SegmentsTable;
@@ -57,6 +65,18 @@ pub(crate) use functions::HAS_FUNCTION;
 pub use pg_types::{PgType, PgValue};
 pub(crate) use stack_names::{StackTest, function_pattern};
 pub use statement::check as check_statement;
+
+/// Rows as they are found.
+pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// What answers are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// No dictionaries.
+    Plain,
+    /// Dictionaries where they save memory.
+    Coded,
+}
 
 /// Whose rows a statement reads, and when it is run.
 pub(crate) struct Asked<'a> {
@@ -77,7 +97,8 @@ pub(crate) async fn run(
     asked: &Asked<'_>,
     statement: &str,
     values: &[ScalarValue],
-) -> Result<SqlAnswer> {
+    form: Form,
+) -> Result<(SchemaRef, Batches)> {
     statement::check(statement)?;
     let state = state(session, asked, statement, Some(values))?;
     let memory_bytes_max = session.memory_bytes_max();
@@ -87,13 +108,40 @@ pub(crate) async fn run(
         execute_stream(physical, state.task_ctx())
     };
     let batches = statement::on_deep_stack(planned).await.map_err(|error| inward(error, memory_bytes_max))?;
-    let plain = Plain::new(&batches.schema());
+    let plain = match form {
+        Form::Plain => Plain::new(&batches.schema()),
+        Form::Coded => Plain::as_is(&batches.schema()),
+    };
     let schema = Arc::clone(plain.schema());
     let batches = batches.map(move |batch| {
         let batch = batch.map_err(|error| inward(error, memory_bytes_max))?;
         plain.batch(batch)
     });
-    Ok(SqlAnswer { schema, batches: batches.boxed() })
+    Ok((schema, batches.boxed()))
+}
+
+/// The rows up to `rows_max` of them, then an error where there are more.
+pub(crate) fn at_most(batches: Batches, rows_max: Option<u64>) -> Batches {
+    let Some(rows_max) = rows_max else { return batches };
+    let state = (batches, rows_max, None);
+    let limited = futures::stream::unfold(state, move |(mut batches, left, over)| async move {
+        if let Some(error) = over {
+            return Some((Err(error), (futures::stream::empty().boxed(), 0, None)));
+        }
+        let batch = match batches.next().await? {
+            Ok(batch) => batch,
+            Err(error) => return Some((Err(error), (batches, left, None))),
+        };
+        let rows = batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let over = (rows < batch.num_rows()).then(|| too_many_rows(rows_max));
+        Some((Ok(batch.slice(0, rows)), (batches, left - rows as u64, over)))
+    });
+    limited.boxed()
+}
+
+fn too_many_rows(rows_max: u64) -> Error {
+    let text = "a statement has more rows than sql_rows_max allows; narrow its time range, aggregate, or add a LIMIT";
+    Error::exhausted(text).with("sql_rows_max", rows_max)
 }
 
 /// What `statement` takes and gives, without running it.
@@ -125,7 +173,8 @@ fn state(
     values: Option<&[ScalarValue]>,
 ) -> Result<SessionState> {
     let scope = asked.scope;
-    let mut schemas = vec![(PUBLIC, shown(scope)), (SEGMENT, stored(scope))];
+    let names = Arc::new(Names::new(session.budget("names", scope.sink()))?);
+    let mut schemas = vec![(PUBLIC, shown(scope, &names)), (SEGMENT, stored(scope))];
     if catalog::is_named(statement) {
         schemas.push(catalog::schema(&schemas, asked.tenant).map_err(|error| session.inward(error))?);
     }
@@ -178,15 +227,20 @@ pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> PlanResult<()> {
     aggregates::register(registry)
 }
 
+/// The rule that has plans carry names by their numbers.
+pub(crate) fn names_by_number() -> Arc<dyn OptimizerRule + Send + Sync> {
+    Arc::new(ByNumber)
+}
+
 fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
 type Tables = Vec<(&'static str, Arc<dyn TableProvider>)>;
 
-fn shown(scope: &Arc<Scope>) -> Tables {
+fn shown(scope: &Arc<Scope>, names: &Arc<Names>) -> Tables {
     let table = |shown: Shown| -> (_, Arc<dyn TableProvider>) {
-        (shown.as_str(), Arc::new(ShownTable::new(Arc::clone(scope), shown)))
+        (shown.as_str(), Arc::new(ShownTable::new(Arc::clone(scope), shown, Arc::clone(names))))
     };
     let mut tables: Tables = Shown::ALL.into_iter().map(table).collect();
     tables.push(("segments", Arc::new(SegmentsTable::new(Arc::clone(scope)))));

@@ -24,6 +24,11 @@ impl Plain {
         Self { schema: if changes { Arc::new(plain) } else { Arc::clone(schema) }, changes }
     }
 
+    /// Batches of `schema` as they are.
+    pub(super) fn as_is(schema: &SchemaRef) -> Self {
+        Self { schema: Arc::clone(schema), changes: false }
+    }
+
     /// Its schema.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema

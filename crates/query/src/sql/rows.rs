@@ -4,19 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListBuilder, MapBuilder, StringBuilder};
+use arrow::array::{ArrayRef, ListBuilder, MapBuilder, StringBuilder, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use flamestore_calltree::{LabelBytes, NO_TIME, NONE, Observation, SealedDictionary};
 use flamestore_model::{Error, Result, TimeRange};
 use flamestore_segment::{ProfileDetail, ProfileRow, ProfileSamples, ScanReport, SeriesRow};
 use flamestore_store::HeadSelection;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
 
-use super::columns::{self, Shown, as_labels, counts, hexadecimal, maybe_times, numbers, texts, times, unknown_column};
+use super::columns::{
+    self, NUMBER_OF, Shown, as_labels, counts, hexadecimal, maybe_times, numbers, texts, times, unknown_column,
+};
+use super::names::Names;
 use super::stack_names::{StackNames, StackTest};
 use crate::export::{parts, rows_bytes};
 use crate::plan::{dictionary_bytes, entry_of, service_of};
-use crate::scope::Scope;
 use crate::selection::{Source, Unit};
 use crate::tables::batches::label_field_names;
 use crate::tables::with_profiles;
@@ -70,6 +74,10 @@ pub(super) struct Reads {
     stacks: Arc<[StackTest]>,
     /// Whether a column is asked for that only the details of profiles have.
     has_details: bool,
+    /// Whether a column is asked for that only samples have.
+    has_samples: bool,
+    /// Whether stacks are asked for, by name or number.
+    has_stacks: bool,
 }
 
 impl Part {
@@ -87,22 +95,31 @@ impl Part {
 impl Reads {
     pub(super) fn new(shown: Shown, range: TimeRange, stacks: Arc<[StackTest]>, schema: &SchemaRef) -> Self {
         let is_detail = |name: &str| matches!(name, "profile_id" | "duration_nano" | "period");
-        let has_details = schema.fields().iter().any(|field| is_detail(field.name()));
-        Self { shown, range, stacks, has_details }
+        let names = || schema.fields().iter().map(|field| field.name().trim_start_matches(NUMBER_OF));
+        let has_samples = !stacks.is_empty() || names().any(is_of_sample);
+        let (has_details, has_stacks) = (names().any(is_detail), names().any(|name| name == "stack"));
+        Self { shown, range, stacks, has_details, has_samples, has_stacks }
+    }
+
+    /// Whether stacks are asked for, by name or number.
+    pub(super) fn has_stacks(&self) -> bool {
+        self.has_stacks
+    }
+
+    /// Whether what is asked for is in samples that have expired.
+    pub(super) fn misses_samples(&self, unit: &Unit) -> bool {
+        matches!(self.shown, Shown::Profiles | Shown::Samples) && !unit.has_samples()
     }
 
     /// The parts of `unit`.
     ///
     /// # Errors
     /// `Corrupt` when the segment is damaged.
-    pub(super) async fn parts(&self, unit: &Unit, scope: &Scope, scan: &mut ScanReport) -> Result<Vec<Part>> {
+    pub(super) async fn parts(&self, unit: &Unit, scan: &mut ScanReport) -> Result<Vec<Part>> {
         match self.shown {
             Shown::Series => Ok(vec![Part::Series(with_profiles(unit, &self.range, scan).await?.iter().collect())]),
             Shown::Stacks | Shown::Functions => self.dictionaries(unit),
-            Shown::Profiles | Shown::Samples if !unit.has_samples() => {
-                scope.sink().add_expired();
-                Ok(Vec::new())
-            }
+            Shown::Profiles | Shown::Samples if !unit.has_samples() => Ok(Vec::new()),
             Shown::Profiles => {
                 let profiles = unit.profiles(&self.range, scan).await?;
                 Ok(parts_of(profiles, Part::Profiles))
@@ -139,7 +156,7 @@ impl Reads {
     ///
     /// # Errors
     /// `Corrupt` when the segment is damaged; `Invalid` when a test of stacks makes no sense.
-    pub(super) async fn rows(&self, unit: &Unit, part: Part, scan: &mut ScanReport) -> Result<Read> {
+    pub(super) async fn rows(&self, unit: &Unit, part: Part, names: &UnitNames, scan: &mut ScanReport) -> Result<Read> {
         match part {
             Part::Series(ids) => {
                 let rows: Vec<SeriesRow> = ids.iter().filter_map(|id| unit.table.get(*id)).cloned().collect();
@@ -148,11 +165,11 @@ impl Reads {
             Part::Profiles(rows) => {
                 let profiles = rows.len();
                 let details = if self.has_details { unit.details(&rows, scan).await? } else { Vec::new() };
-                let rows = ProfileRows { unit: unit.clone(), rows, details };
+                let rows = ProfileRows { unit: unit.clone(), names: names.clone(), rows, details };
                 Ok(Read { rows: Some(Box::new(rows)), profiles, ..Read::default() })
             }
             Part::Dictionary(id, profiles) => self.dictionary_rows(unit, id, profiles, scan).await,
-            Part::Samples(id, profiles) => self.sample_rows(unit, id, profiles, scan).await,
+            Part::Samples(id, profiles) => self.sample_rows(unit, id, profiles, names, scan).await,
         }
     }
 
@@ -202,9 +219,16 @@ impl Reads {
         unit: &Unit,
         id: u32,
         profiles: Vec<ProfileRow>,
+        unit_names: &UnitNames,
         scan: &mut ScanReport,
     ) -> Result<Read> {
         let mut read = Read { profiles: profiles.len(), ..Read::default() };
+        if let (Source::Segment(stored), false) = (&unit.source, self.has_samples) {
+            let details =
+                if self.has_details { stored.reader.profile_details(&profiles, scan).await? } else { Vec::new() };
+            read.rows = Some(Box::new(SampleRows::of_profiles(unit.clone(), unit_names.clone(), profiles, details)));
+            return Ok(read);
+        }
         let (sealed, head) = match &unit.source {
             Source::Segment(stored) => (stored.reader.load_dictionary(id, scan).await?, None),
             Source::Head(view) => {
@@ -214,7 +238,7 @@ impl Reads {
                 (Arc::new(head.sealed), Some((head.details, head.samples)))
             }
         };
-        let names = StackNames::new(sealed);
+        let names = unit_names.stacks(sealed);
         let passing = match self.stacks.is_empty() {
             true => None,
             false => {
@@ -237,9 +261,8 @@ impl Reads {
             }
             (Source::Head(_), None) => return Err(Error::internal("a head gave no samples")),
         };
-        let unit = unit.clone();
-        let rows = SampleRows::new(unit, names, profiles, details, samples, passing.as_deref())?;
-        read.rows = Some(Box::new(rows));
+        let of = SampleRows::of_profiles(unit.clone(), unit_names.clone(), profiles, details);
+        read.rows = Some(Box::new(of.with_samples(names, samples, passing.as_deref())?));
         Ok(read)
     }
 }
@@ -293,6 +316,7 @@ impl Rows for SeriesRows {
 
 struct ProfileRows {
     unit: Unit,
+    names: UnitNames,
     rows: Vec<ProfileRow>,
     /// In the order of `rows`; empty where no column needs them.
     details: Vec<ProfileDetail>,
@@ -305,6 +329,10 @@ impl Rows for ProfileRows {
 
     fn column(&self, name: &str, rows: Range<usize>) -> Result<ArrayRef> {
         let of = &self.rows[rows.clone()];
+        if let Some(name) = name.strip_prefix(NUMBER_OF) {
+            let numbers = self.names.of_profiles(&self.unit, name, of.iter())?;
+            return Ok(Arc::new(numbers.into_iter().collect::<UInt32Array>()));
+        }
         let series = of.iter().map(|row| self.unit.series_of(row)).collect::<Result<Vec<_>>>()?;
         if let Some(column) = columns::of_series(name, series.into_iter())? {
             return Ok(column);
@@ -414,25 +442,32 @@ impl Rows for StackRows {
 
 struct SampleRows {
     unit: Unit,
-    names: StackNames,
+    unit_names: UnitNames,
     profiles: Vec<ProfileRow>,
     details: Vec<ProfileDetail>,
-    samples: Vec<ProfileSamples>,
+    /// What the samples are, where a column asks for them.
+    samples: Option<(Arc<StackNames>, Vec<ProfileSamples>)>,
     /// Those that pass: the profile and the row in it.
     rows: Vec<(u32, u32)>,
 }
 
 impl SampleRows {
-    fn new(
-        unit: Unit,
-        names: StackNames,
-        profiles: Vec<ProfileRow>,
-        details: Vec<ProfileDetail>,
+    /// All samples of `profiles`, without what they are.
+    fn of_profiles(unit: Unit, unit_names: UnitNames, profiles: Vec<ProfileRow>, details: Vec<ProfileDetail>) -> Self {
+        let of = |(profile, row): (u32, &ProfileRow)| (0..row.row_count).map(move |row| (profile, row));
+        let rows = (0..).zip(&profiles).flat_map(of).collect();
+        Self { unit, unit_names, profiles, details, samples: None, rows }
+    }
+
+    /// Those whose stacks pass, with what they are.
+    fn with_samples(
+        mut self,
+        names: Arc<StackNames>,
         samples: Vec<ProfileSamples>,
         passing: Option<&[bool]>,
     ) -> Result<Self> {
         let label_sets = names.sealed().dictionary.label_sets.len();
-        let mut rows = Vec::new();
+        self.rows.clear();
         for (profile, of) in (0..).zip(&samples) {
             if let Some(stack) = of.stacks.iter().find(|stack| **stack as usize >= names.len()) {
                 return Err(Error::corrupt("a sample refers to a stack that does not exist").with("stack", stack));
@@ -441,17 +476,61 @@ impl SampleRows {
                 return Err(Error::corrupt("a sample refers to a label set that does not exist").with("label_set", set));
             }
             let passes = |(_, stack): &(u32, &u32)| passing.is_none_or(|passing| passing[**stack as usize]);
-            rows.extend((0..).zip(&of.stacks).filter(passes).map(|(row, _)| (profile, row)));
+            self.rows.extend((0..).zip(&of.stacks).filter(passes).map(|(row, _)| (profile, row)));
         }
-        Ok(Self { unit, names, profiles, details, samples, rows })
+        self.samples = Some((names, samples));
+        Ok(self)
+    }
+
+    fn samples(&self) -> Result<(&Arc<StackNames>, &[ProfileSamples])> {
+        let samples = self.samples.as_ref().map(|(names, samples)| (names, samples.as_slice()));
+        samples.ok_or_else(|| Error::internal("samples were not read"))
+    }
+
+    fn sample_column(&self, name: &str, of: &[(u32, u32)]) -> Result<ArrayRef> {
+        let (names, samples) = self.samples()?;
+        let samples = || of.iter().map(|(profile, row)| (&samples[*profile as usize], *row as usize));
+        let observed = || samples().map(|(samples, row)| samples.observed.get(row));
+        let time = |time: Option<&i64>| time.copied().filter(|time| *time != NO_TIME);
+        Ok(match name {
+            "value" => numbers(samples().map(|(samples, row)| samples.values[row])),
+            "sample_labels" => self.sample_labels(of)?,
+            "observed_time" => maybe_times(samples().map(|(of, row)| time(of.observed.times.get(row)))),
+            "ended_time" => maybe_times(samples().map(|(of, row)| time(of.observed.end_times.get(row)))),
+            "trace_id" => texts(observed().map(|of| (of.trace_id != [0; 16]).then(|| hexadecimal(&of.trace_id)))),
+            "span_id" => texts(observed().map(|of| (of.span_id != [0; 8]).then(|| hexadecimal(&of.span_id)))),
+            name => stack_column(names, name, samples().map(|(samples, row)| samples.stacks[row]))?,
+        })
+    }
+
+    /// The numbers of names.
+    fn number_column(&self, name: &str, of: &[(u32, u32)]) -> Result<ArrayRef> {
+        if !is_of_sample(name) {
+            let profiles = of.iter().map(|(profile, _)| &self.profiles[*profile as usize]);
+            let numbers = self.unit_names.of_profiles(&self.unit, name, profiles)?;
+            return Ok(Arc::new(numbers.into_iter().collect::<UInt32Array>()));
+        }
+        let (names, samples) = self.samples()?;
+        let known = &self.unit_names.names;
+        let stacks = of.iter().map(|(profile, row)| samples[*profile as usize].stacks[*row as usize]);
+        let sets = of
+            .iter()
+            .map(|(profile, row)| samples[*profile as usize].label_sets.get(*row as usize).copied().unwrap_or(NONE));
+        match name {
+            "stack" => names.stack_numbers(known, stacks),
+            "leaf" => names.leaf_numbers(known, stacks),
+            "root" => names.root_numbers(known, stacks),
+            "sample_labels" => names.label_numbers(known, sets),
+            other => Err(unknown_column(other)),
+        }
     }
 
     fn sample_labels(&self, rows: &[(u32, u32)]) -> Result<ArrayRef> {
-        let dictionary = &self.names.sealed().dictionary;
-        let names = label_field_names();
-        let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+        let (names, samples) = self.samples()?;
+        let dictionary = &names.sealed().dictionary;
+        let mut maps = MapBuilder::new(Some(label_field_names()), StringBuilder::new(), StringBuilder::new());
         for (profile, row) in rows {
-            let set = self.samples[*profile as usize].label_sets.get(*row as usize).copied().unwrap_or(NONE);
+            let set = samples[*profile as usize].label_sets.get(*row as usize).copied().unwrap_or(NONE);
             dictionary.row_labels(set, &Observation::NONE, |key, value| {
                 maps.keys().append_value(String::from_utf8_lossy(key));
                 match value {
@@ -472,28 +551,24 @@ impl Rows for SampleRows {
 
     fn column(&self, name: &str, rows: Range<usize>) -> Result<ArrayRef> {
         let of = &self.rows[rows];
+        if let Some(name) = name.strip_prefix(NUMBER_OF) {
+            return self.number_column(name, of);
+        }
+        if is_of_sample(name) {
+            return self.sample_column(name, of);
+        }
         let profiles = || of.iter().map(|(profile, _)| &self.profiles[*profile as usize]);
-        let samples = || of.iter().map(|(profile, row)| (&self.samples[*profile as usize], *row as usize));
-        let observed = || samples().map(|(samples, row)| samples.observed.get(row));
-        let time = |time: i64| Some(time).filter(|time| *time != NO_TIME);
+        let metas = || {
+            let details = of.iter().map(|(profile, _)| self.details.get(*profile as usize).map(|detail| &detail.meta));
+            details.collect::<Option<Vec<_>>>().ok_or_else(|| unknown_column(name))
+        };
         Ok(match name {
             "time" => times(profiles().map(|row| row.time_unix_nano)),
             "time_unix_nano" => numbers(profiles().map(|row| row.time_unix_nano)),
-            "value" => numbers(samples().map(|(samples, row)| samples.values[row])),
-            "profile_id" => {
-                let details = of.iter().map(|(profile, _)| self.details.get(*profile as usize));
-                let details = details.collect::<Option<Vec<_>>>().ok_or_else(|| unknown_column(name))?;
-                texts(details.into_iter().map(|detail| Some(hexadecimal(detail.meta.id.as_bytes()))))
-            }
-            "sample_labels" => self.sample_labels(of)?,
-            "observed_time" => maybe_times(observed().map(|of| time(of.time))),
-            "ended_time" => maybe_times(observed().map(|of| time(of.end_time))),
-            "trace_id" => texts(observed().map(|of| (of.trace_id != [0; 16]).then(|| hexadecimal(&of.trace_id)))),
-            "span_id" => texts(observed().map(|of| (of.span_id != [0; 8]).then(|| hexadecimal(&of.span_id)))),
+            "profile_id" => texts(metas()?.into_iter().map(|meta| Some(hexadecimal(meta.id.as_bytes())))),
+            "duration_nano" => numbers(metas()?.into_iter().map(|meta| meta.duration_nano)),
+            "period" => numbers(metas()?.into_iter().map(|meta| meta.period)),
             "segment" => repeated(&self.unit.id, of.len()),
-            "stack" | "leaf" | "root" | "depth" | "stack_id" => {
-                stack_column(&self.names, name, samples().map(|(samples, row)| samples.stacks[row]))?
-            }
             name => {
                 let series = profiles().map(|row| self.unit.series_of(row)).collect::<Result<Vec<_>>>()?;
                 columns::of_series(name, series.into_iter())?.ok_or_else(|| unknown_column(name))?
@@ -503,12 +578,106 @@ impl Rows for SampleRows {
 
     fn frames(&self, row: usize) -> u32 {
         let (profile, row) = self.rows[row];
-        self.names.depth(self.samples[profile as usize].stacks[row as usize])
+        let depth = |(names, samples): &(Arc<StackNames>, Vec<ProfileSamples>)| {
+            names.depth(samples[profile as usize].stacks[row as usize])
+        };
+        self.samples.as_ref().map_or(0, depth)
     }
 
     fn memory_bytes(&self) -> usize {
-        let observed: usize = self.samples.iter().map(|samples| samples.observed.memory_bytes()).sum();
-        let names = dictionary_bytes(&self.names.sealed().dictionary) + self.names.memory_bytes();
-        rows_bytes(&self.profiles) + self.rows.len() * 8 + observed + names
+        let of_samples = self.samples.as_ref().map_or(0, |(names, samples)| {
+            let observed: usize = samples.iter().map(|samples| samples.observed.memory_bytes()).sum();
+            observed + dictionary_bytes(&names.sealed().dictionary) + names.memory_bytes()
+        });
+        rows_bytes(&self.profiles) + self.rows.len() * 8 + of_samples
+    }
+}
+
+/// Whether the column `name` of `samples` is of the samples themselves, and not of their profile or series.
+fn is_of_sample(name: &str) -> bool {
+    matches!(
+        name,
+        "value"
+            | "stack"
+            | "leaf"
+            | "root"
+            | "depth"
+            | "stack_id"
+            | "sample_labels"
+            | "observed_time"
+            | "ended_time"
+            | "trace_id"
+            | "span_id"
+    )
+}
+
+/// The numbers of what a unit has names for, found once for a series, a stack or a set of labels.
+#[derive(Clone)]
+pub(super) struct UnitNames {
+    names: Arc<Names>,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Default)]
+struct Found {
+    /// The stacks of the dictionary that was read last.
+    stacks: Option<Arc<StackNames>>,
+    /// By column, then by series.
+    series: HashMap<String, HashMap<u32, u32>>,
+}
+
+impl UnitNames {
+    /// Nothing found yet.
+    pub(super) fn new(names: Arc<Names>) -> Self {
+        Self { names, found: Arc::default() }
+    }
+
+    /// The stacks of `sealed` by name.
+    fn stacks(&self, sealed: Arc<SealedDictionary>) -> Arc<StackNames> {
+        let mut found = self.found.lock();
+        match &found.stacks {
+            Some(stacks) if stacks.is_of(&sealed) => Arc::clone(stacks),
+            _ => Arc::clone(found.stacks.insert(Arc::new(StackNames::new(sealed)))),
+        }
+    }
+
+    /// The numbers of what the column `name` says of the series of `profiles`.
+    ///
+    /// # Errors
+    /// `Internal` when there is no such column; `Corrupt` when a series does not exist; `Exhausted` when there are too many
+    /// names.
+    fn of_profiles<'a>(
+        &self,
+        unit: &Unit,
+        name: &str,
+        profiles: impl Iterator<Item = &'a ProfileRow>,
+    ) -> Result<Vec<u32>> {
+        let mut found = self.found.lock();
+        let numbers = found.series.entry_ref(name).or_default();
+        let mut last = None;
+        let number = |profile: &ProfileRow| match last {
+            Some((series, number)) if series == profile.series_id => Ok(number),
+            _ => {
+                let number = match numbers.get(&profile.series_id) {
+                    Some(number) => *number,
+                    None => {
+                        let number = self.number(unit, name, profile)?;
+                        numbers.insert(profile.series_id, number);
+                        number
+                    }
+                };
+                last = Some((profile.series_id, number));
+                Ok(number)
+            }
+        };
+        profiles.map(number).collect()
+    }
+
+    fn number(&self, unit: &Unit, name: &str, profile: &ProfileRow) -> Result<u32> {
+        let series = unit.series_of(profile)?;
+        self.names.add(|known| match name {
+            "segment" => known.add_text(&unit.id),
+            name => columns::number_of_series(name, series, known)?.ok_or_else(|| unknown_column(name)),
+        })
     }
 }

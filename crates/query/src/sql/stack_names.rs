@@ -5,15 +5,17 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
+use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray, UInt32Array};
 use arrow::datatypes::Int32Type;
-use flamestore_calltree::{SealedDictionary, frame_name};
-use flamestore_model::{Error, Result};
+use flamestore_calltree::{LabelBytes, Observation, SealedDictionary, frame_name};
+use flamestore_model::{Error, NONE, Result};
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use regex::Regex;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::columns::wrong;
+use super::names::{Known, Names};
 
 /// What a filter asks of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,18 @@ pub(super) struct StackNames {
     roots: OnceLock<Ends>,
     ids: OnceLock<Vec<u64>>,
     depths: OnceLock<Vec<u32>>,
+    numbers: Mutex<Numbers>,
+}
+
+/// The numbers of names that were asked for; those of stacks and sets of labels are [`NONE`] before.
+#[derive(Default)]
+struct Numbers {
+    stacks: Vec<u32>,
+    /// Of the names of each location, innermost last.
+    frames: HashMap<u32, Vec<u32>>,
+    label_sets: Vec<u32>,
+    leaves: Vec<u32>,
+    roots: Vec<u32>,
 }
 
 /// One end of each stack: the number of its name, and the names.
@@ -63,7 +77,12 @@ struct Ends {
 impl StackNames {
     pub(super) fn new(sealed: Arc<SealedDictionary>) -> Self {
         let (leaves, roots) = (OnceLock::new(), OnceLock::new());
-        Self { sealed, leaves, roots, ids: OnceLock::new(), depths: OnceLock::new() }
+        Self { sealed, leaves, roots, ids: OnceLock::new(), depths: OnceLock::new(), numbers: Mutex::default() }
+    }
+
+    /// Whether these are the stacks of `sealed`.
+    pub(super) fn is_of(&self, sealed: &Arc<SealedDictionary>) -> bool {
+        Arc::ptr_eq(&self.sealed, sealed)
     }
 
     /// What the stacks are of.
@@ -78,7 +97,7 @@ impl StackNames {
 
     /// About the bytes that it holds beside the dictionary, once all columns were asked for.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.len() * 40 + self.sealed.tree.len() * 12
+        self.len() * 44 + self.sealed.tree.len() * 12
     }
 
     /// Gives the names of the frames of `stack` to `each`, root first.
@@ -118,9 +137,7 @@ impl StackNames {
     /// # Errors
     /// `Internal` when the column cannot be built.
     pub(super) fn leaf_column(&self, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
-        self.leaves
-            .get_or_init(|| self.ends(&self.sealed.tree.location.iter().map(|of| (*of, 0)).collect::<Vec<_>>()))
-            .column(stacks)
+        self.leaves().column(stacks)
     }
 
     /// The outermost frames of `stacks`, as a column.
@@ -128,7 +145,83 @@ impl StackNames {
     /// # Errors
     /// `Internal` when the column cannot be built.
     pub(super) fn root_column(&self, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
-        self.roots.get_or_init(|| self.ends(&self.outermost())).column(stacks)
+        self.roots().column(stacks)
+    }
+
+    /// The numbers of `stacks`, as a column.
+    ///
+    /// # Errors
+    /// `Exhausted` when there are too many names, or there is no memory for them.
+    pub(super) fn stack_numbers(&self, names: &Names, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+        let mut numbers = self.numbers.lock();
+        let Numbers { stacks: known, frames, .. } = &mut *numbers;
+        known.resize(self.len(), NONE);
+        let number = |stack: u32, names: &mut Known| {
+            let SealedDictionary { tree, leaves, .. } = &*self.sealed;
+            let mut of_stack = Vec::new();
+            for location in tree.stack(leaves[stack as usize]) {
+                if !frames.contains_key(&location) {
+                    let lines = (0..frame_count(&self.sealed, location)).rev();
+                    let name = |line| names.add_text(&frame_name(&self.sealed.dictionary, location, line));
+                    let of_location = lines.map(name).collect::<Result<_>>()?;
+                    frames.insert(location, of_location);
+                }
+                of_stack.extend(frames.get(&location).into_iter().flatten());
+            }
+            names.add_stack(&of_stack)
+        };
+        number_column(names, known, stacks, number)
+    }
+
+    /// The numbers of sets of the samples' own labels, as a column.
+    ///
+    /// # Errors
+    /// As [`Self::stack_numbers`].
+    pub(super) fn label_numbers(&self, names: &Names, sets: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+        let mut numbers = self.numbers.lock();
+        let dictionary = &self.sealed.dictionary;
+        // The last one is for no set.
+        let none = u32::try_from(dictionary.label_sets.len()).unwrap_or(NONE);
+        numbers.label_sets.resize(dictionary.label_sets.len() + 1, NONE);
+        let number = |set: u32, names: &mut Known| {
+            let mut pairs: Vec<(String, String)> = Vec::new();
+            dictionary.row_labels(if set == none { NONE } else { set }, &Observation::NONE, |key, value| {
+                let value = match value {
+                    LabelBytes::Str(text) => String::from_utf8_lossy(text).into_owned(),
+                    LabelBytes::Num(number, _) => number.to_string(),
+                };
+                pairs.push((String::from_utf8_lossy(key).into_owned(), value));
+            });
+            let texts = pairs.iter().flat_map(|(key, value)| [key, value]);
+            let pairs = texts.map(|text| names.add_text(text)).collect::<Result<Vec<_>>>()?;
+            names.add_pairs(&pairs)
+        };
+        number_column(names, &mut numbers.label_sets, sets.map(|set| if set == NONE { none } else { set }), number)
+    }
+
+    /// The numbers of the innermost frames of `stacks`, as a column.
+    ///
+    /// # Errors
+    /// As [`Self::stack_numbers`].
+    pub(super) fn leaf_numbers(&self, names: &Names, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+        self.leaves().number_column(names, &mut self.numbers.lock().leaves, stacks)
+    }
+
+    /// The numbers of the outermost frames of `stacks`, as a column.
+    ///
+    /// # Errors
+    /// As [`Self::stack_numbers`].
+    pub(super) fn root_numbers(&self, names: &Names, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+        self.roots().number_column(names, &mut self.numbers.lock().roots, stacks)
+    }
+
+    fn leaves(&self) -> &Ends {
+        let innermost = || self.sealed.tree.location.iter().map(|of| (*of, 0)).collect::<Vec<_>>();
+        self.leaves.get_or_init(|| self.ends(&innermost()))
+    }
+
+    fn roots(&self) -> &Ends {
+        self.roots.get_or_init(|| self.ends(&self.outermost()))
     }
 
     /// Whether each stack passes all `tests`.
@@ -149,7 +242,7 @@ impl StackNames {
     fn nodes_passing(&self, test: &StackTest) -> Result<Vec<bool>> {
         let tree = &self.sealed.tree;
         let is = |(location, line): (u32, usize), name: &str| {
-            location != flamestore_model::NONE && frame_name(&self.sealed.dictionary, location, line) == name
+            location != NONE && frame_name(&self.sealed.dictionary, location, line) == name
         };
         Ok(match test {
             StackTest::HasFunction(pattern) => {
@@ -177,7 +270,7 @@ impl StackNames {
 
     /// The outermost frame of the stack that ends in each node: its location and line.
     fn outermost(&self) -> Vec<(u32, usize)> {
-        let none = (flamestore_model::NONE, 0);
+        let none = (NONE, 0);
         self.down(none, |caller, location| match *caller == none {
             true => (location, frame_count(&self.sealed, location) - 1),
             false => *caller,
@@ -202,7 +295,7 @@ impl StackNames {
         let mut known: HashMap<(u32, usize), i32> = HashMap::new();
         let mut key = |leaf: u32| {
             let (location, line) = frames[leaf as usize];
-            if location == flamestore_model::NONE {
+            if location == NONE {
                 return None;
             }
             Some(*known.entry((location, line)).or_insert_with(|| {
@@ -228,6 +321,45 @@ impl Ends {
         let names = Arc::clone(&self.names) as ArrayRef;
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, names).map_err(wrong)?))
     }
+
+    /// The numbers of the ends of `stacks`; `numbers` are those of the names, once they were asked for.
+    fn number_column(
+        &self,
+        names: &Names,
+        numbers: &mut Vec<u32>,
+        stacks: impl Iterator<Item = u32>,
+    ) -> Result<ArrayRef> {
+        if numbers.len() != self.names.len() {
+            let texts = || self.names.iter().map(Option::unwrap_or_default);
+            *numbers = names.add(|names| texts().map(|text| names.add_text(text)).collect())?;
+        }
+        let number = |stack: u32| {
+            let key = self.keys[stack as usize].and_then(|key| usize::try_from(key).ok());
+            key.map(|key| numbers[key])
+        };
+        Ok(Arc::new(stacks.map(number).collect::<UInt32Array>()))
+    }
+}
+
+/// The numbers of `rows`; `known` are those found before, by row, and `find` finds the others.
+fn number_column(
+    names: &Names,
+    known: &mut [u32],
+    rows: impl Iterator<Item = u32>,
+    mut find: impl FnMut(u32, &mut Known) -> Result<u32>,
+) -> Result<ArrayRef> {
+    let rows: Vec<u32> = rows.collect();
+    if rows.iter().any(|row| known[*row as usize] == NONE) {
+        names.add(|names| {
+            for row in &rows {
+                if known[*row as usize] == NONE {
+                    known[*row as usize] = find(*row, names)?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(Arc::new(UInt32Array::from_iter_values(rows.into_iter().map(|row| known[row as usize]))))
 }
 
 /// How many frames a location is; at least 1.

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -26,8 +27,10 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use flamestore_model::TimeRange;
 use flamestore_segment::ScanReport;
 
-use super::columns::{self, Shown};
-use super::rows::{Part, Reads, Rows};
+use super::columns::{self, NUMBER_OF, Shown};
+use super::named::Kind;
+use super::names::Names;
+use super::rows::{Part, Reads, Rows, UnitNames};
 use super::stack_names::StackTest;
 use crate::budget::Budget;
 use crate::error::{is_damage, outward};
@@ -45,12 +48,34 @@ const FRAMES_AT_ONCE: u32 = 1 << 19;
 pub(super) struct ShownTable {
     scope: Arc<Scope>,
     shown: Shown,
+    names: Arc<Names>,
+    /// Its columns, and those of numbers behind them where they were asked for.
+    schema: SchemaRef,
 }
 
 impl ShownTable {
-    /// The table `shown` of what `scope` reads.
-    pub(super) fn new(scope: Arc<Scope>, shown: Shown) -> Self {
-        Self { scope, shown }
+    /// The table `shown` of what `scope` reads; numbers of its names are those of `names`.
+    pub(super) fn new(scope: Arc<Scope>, shown: Shown, names: Arc<Names>) -> Self {
+        Self { scope, shown, names, schema: shown.schema() }
+    }
+
+    /// The table with the columns of numbers; `None` where it has none, or has them already.
+    pub(super) fn numbered(&self) -> Option<Self> {
+        let schema = self.shown.schema_with_numbers();
+        let (scope, names) = (Arc::clone(&self.scope), Arc::clone(&self.names));
+        (schema.fields().len() > self.schema.fields().len()).then_some(Self { scope, shown: self.shown, names, schema })
+    }
+
+    /// The column of the numbers that stand for the names of column `place`, and what they are.
+    pub(super) fn place_of_number(&self, place: usize) -> Option<(usize, Kind)> {
+        let column = self.schema.fields().get(place)?.name();
+        let (_, kind) = self.shown.numbered().find(|(name, _)| name == column)?;
+        Some((self.schema.index_of(&format!("{NUMBER_OF}{column}")).ok()?, kind))
+    }
+
+    /// What the numbers stand for.
+    pub(super) fn names(&self) -> &Arc<Names> {
+        &self.names
     }
 
     /// Whether the rows that are read are exactly those that `filter` asks for, or at least all of them.
@@ -70,7 +95,7 @@ impl ShownTable {
 #[async_trait]
 impl TableProvider for ShownTable {
     fn schema(&self) -> SchemaRef {
-        self.shown.schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -108,7 +133,8 @@ struct ShownExec {
     shown: Shown,
     selection: Arc<Selection>,
     stacks: Arc<[StackTest]>,
-    partitions: Vec<Vec<Unit>>,
+    names: Arc<Names>,
+    partitions: Vec<Vec<Share>>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -121,13 +147,14 @@ impl ShownExec {
         schema: SchemaRef,
         partitions: usize,
     ) -> Self {
-        let groups = partitions.clamp(1, selection.units.len().max(1));
+        let (shares, groups) = Share::of_all(table.shown, &selection.units, partitions);
         let metrics = ExecutionPlanMetricsSet::new();
         ScanMetrics::planned(&metrics, &selection);
         Self {
             scope: Arc::clone(&table.scope),
             shown: table.shown,
-            partitions: spread(&selection.units, groups),
+            names: Arc::clone(&table.names),
+            partitions: shares,
             selection: Arc::new(selection),
             stacks: stacks.into(),
             metrics,
@@ -163,6 +190,7 @@ impl ExecutionPlan for ShownExec {
         let job = Job {
             scope: Arc::clone(&self.scope),
             reads: Reads::new(self.shown, self.selection.range, Arc::clone(&self.stacks), &self.schema()),
+            names: Arc::clone(&self.names),
             schema: self.schema(),
             budget: Budget::new(&name, &task, Arc::clone(self.scope.sink())),
             batch_rows: task.session_config().batch_size().max(1),
@@ -171,8 +199,8 @@ impl ExecutionPlan for ShownExec {
             stacks_tested: counter("stacks_tested"),
             stacks_fitting: counter("stacks_fitting"),
         };
-        let units = self.partitions.get(partition).cloned().unwrap_or_default();
-        let cursor = Cursor { job, units: units.into(), open: None };
+        let shares = self.partitions.get(partition).cloned().unwrap_or_default();
+        let cursor = Cursor { job, shares: shares.into(), open: None };
         let batches = futures::stream::try_unfold(cursor, |mut cursor| async move {
             let batch = cursor.next().await.map_err(outward)?;
             Ok(batch.map(|batch| (batch, cursor)))
@@ -184,6 +212,7 @@ impl ExecutionPlan for ShownExec {
 struct Job {
     scope: Arc<Scope>,
     reads: Reads,
+    names: Arc<Names>,
     schema: SchemaRef,
     budget: Budget,
     batch_rows: usize,
@@ -193,60 +222,136 @@ struct Job {
     stacks_fitting: Count,
 }
 
+/// What one partition reads of a unit: of its parts, each `of`th from number `at` on.
+#[derive(Clone, Debug)]
+struct Share {
+    unit: Unit,
+    at: usize,
+    of: usize,
+    fate: Arc<Fate>,
+}
+
+/// What became of a unit, for all who read a share of it: either rows of it were given, or it is left out.
+#[derive(Debug, Default)]
+struct Fate(AtomicU8);
+
+impl Fate {
+    const GIVEN: u8 = 1;
+    const LEFT_OUT: u8 = 2;
+
+    /// Notes that rows are given; whether they may be.
+    fn give(&self) -> bool {
+        self.set(Self::GIVEN) != Self::LEFT_OUT
+    }
+
+    /// Leaves the unit out; whether that is so, and whether it was not before.
+    fn leave_out(&self) -> (bool, bool) {
+        let before = self.set(Self::LEFT_OUT);
+        (before != Self::GIVEN, before == 0)
+    }
+
+    /// Sets what is not set yet; gives what was.
+    fn set(&self, fate: u8) -> u8 {
+        self.0.compare_exchange(0, fate, Ordering::AcqRel, Ordering::Acquire).unwrap_or_else(|before| before)
+    }
+}
+
+impl Share {
+    /// The shares of so many partitions, and how many these are. Units of samples are shared where there are fewer of them.
+    fn of_all(shown: Shown, units: &[Unit], partitions: usize) -> (Vec<Vec<Self>>, usize) {
+        let share = |unit: Unit, at: usize, of: usize, fate: &Arc<Fate>| Self { unit, at, of, fate: Arc::clone(fate) };
+        if shown == Shown::Samples && (1..partitions).contains(&units.len()) {
+            let fates: Vec<Arc<Fate>> = units.iter().map(|_| Arc::default()).collect();
+            let of_one =
+                |at| units.iter().zip(&fates).map(|(unit, fate)| share(unit.clone(), at, partitions, fate)).collect();
+            return ((0..partitions).map(of_one).collect(), partitions);
+        }
+        let groups = partitions.clamp(1, units.len().max(1));
+        let whole = |units: Vec<Unit>| units.into_iter().map(|unit| share(unit, 0, 1, &Arc::default())).collect();
+        (spread(units, groups).into_iter().map(whole).collect(), groups)
+    }
+
+    fn is_first(&self) -> bool {
+        self.at == 0
+    }
+}
+
 /// Where one partition is.
 struct Cursor {
     job: Job,
-    units: VecDeque<Unit>,
+    shares: VecDeque<Share>,
     open: Option<OpenUnit>,
 }
 
 struct OpenUnit {
-    unit: Unit,
+    share: Share,
+    names: UnitNames,
     parts: VecDeque<Part>,
     rows: Option<(Box<dyn Rows>, usize)>,
-    /// Whether a row of it was given.
-    given: bool,
 }
 
 impl Cursor {
     async fn next(&mut self) -> flamestore_model::Result<Option<RecordBatch>> {
         loop {
             let Some(open) = &mut self.open else {
-                let Some(unit) = self.units.pop_front() else {
+                let Some(share) = self.shares.pop_front() else {
                     self.job.budget.resize(0)?;
                     self.job.baseline.done();
                     return Ok(None);
                 };
-                self.open = self.job.open(unit).await?;
+                self.open = self.job.open(share).await?;
                 continue;
             };
             match self.job.batch_of(open).await {
-                Ok(Some(batch)) => return Ok(Some(batch)),
-                Ok(None) => self.open = None,
-                Err(error) if is_damage(&error) && open.unit.is_segment() && !open.given => {
-                    self.job.scope.sink().damaged_within(&open.unit.id, &error);
+                Ok(Some(batch)) if open.share.fate.give() => return Ok(Some(batch)),
+                Ok(_) => self.open = None,
+                Err(error) => {
+                    self.job.leave_out(&open.share, error)?;
                     self.open = None;
                 }
-                Err(error) => return Err(error),
             }
         }
     }
 }
 
 impl Job {
-    /// Finds out what is to be read of `unit`; `None` when it is damaged.
-    async fn open(&self, unit: Unit) -> flamestore_model::Result<Option<OpenUnit>> {
+    /// Finds out what is to be read of a unit; `None` when it is damaged.
+    async fn open(&self, share: Share) -> flamestore_model::Result<Option<OpenUnit>> {
         let mut scan = ScanReport::default();
-        let parts = self.reads.parts(&unit, &self.scope, &mut scan).await;
-        self.report(&scan);
-        match parts {
-            Ok(parts) => Ok(Some(OpenUnit { unit, parts: parts.into(), rows: None, given: false })),
-            Err(error) if is_damage(&error) && unit.is_segment() => {
-                self.scope.sink().damaged_within(&unit.id, &error);
-                Ok(None)
+        let parts = self.reads.parts(&share.unit, &mut scan).await;
+        // What all who share the unit look up is reported once.
+        if share.is_first() {
+            self.report(&scan);
+            if self.reads.misses_samples(&share.unit) {
+                self.scope.sink().add_expired();
             }
-            Err(error) => Err(error),
         }
+        match parts {
+            Ok(parts) => {
+                let parts = parts.into_iter().skip(share.at).step_by(share.of).collect();
+                let names = UnitNames::new(Arc::clone(&self.names));
+                Ok(Some(OpenUnit { share, names, parts, rows: None }))
+            }
+            Err(error) => self.leave_out(&share, error).map(|()| None),
+        }
+    }
+
+    /// Leaves a damaged segment out, if no row of it was given.
+    ///
+    /// # Errors
+    /// `error` where it is none that is left out.
+    fn leave_out(&self, share: &Share, error: flamestore_model::Error) -> flamestore_model::Result<()> {
+        if !is_damage(&error) || !share.unit.is_segment() {
+            return Err(error);
+        }
+        let (is_left_out, is_new) = share.fate.leave_out();
+        if !is_left_out {
+            return Err(error);
+        }
+        if is_new {
+            self.scope.sink().damaged_within(&share.unit.id, &error);
+        }
+        Ok(())
     }
 
     /// The next rows of `open`; `None` after the last.
@@ -258,7 +363,7 @@ impl Job {
                     let batch = columns::batch(&self.schema, wanted.len(), |name| rows.column(name, wanted.clone()))?;
                     self.budget.resize(rows.memory_bytes() + batch.get_array_memory_size())?;
                     self.baseline.record_output(batch.num_rows());
-                    (*at, open.given) = (wanted.end, true);
+                    *at = wanted.end;
                     return Ok(Some(batch));
                 }
                 open.rows = None;
@@ -266,7 +371,7 @@ impl Job {
             let Some(part) = open.parts.pop_front() else { return Ok(None) };
             self.budget.resize(part.memory_bytes())?;
             let mut scan = ScanReport::default();
-            let read = self.reads.rows(&open.unit, part, &mut scan).await;
+            let read = self.reads.rows(&open.share.unit, part, &open.names, &mut scan).await;
             self.report(&scan);
             let read = read?;
             self.stacks_tested.add(read.stacks_tested);
@@ -283,7 +388,7 @@ impl Job {
     /// Where a batch of `rows` that starts at `start` ends: lists of stacks stay within [`FRAMES_AT_ONCE`], or one row.
     fn end_of_batch(&self, rows: &dyn Rows, start: usize) -> usize {
         let end = rows.len().min(start + self.batch_rows);
-        if self.schema.column_with_name("stack").is_none() {
+        if !self.reads.has_stacks() {
             return end;
         }
         let mut room = FRAMES_AT_ONCE;

@@ -5,6 +5,7 @@
 //! | `selects(labels, profile_type, 'SELECTOR')` | the matchers of the selector |
 //! | `service_name = 'X'`, `profile_type = 'X'`, `sample_type = 'X'`, … | one matcher |
 //! | `labels['NAME'] = 'X'`, `label(labels, 'NAME') = 'X'` | one matcher |
+//! | `labels['NAME'] ~ 'REGEX'`, `LIKE 'PATTERN'` of the same, unless the empty text fits | one matcher, a regular expression |
 //! | several of these about one label, joined by `OR`, or `IN` | one matcher, a regular expression |
 //! | `time_unix_nano` compared with a number, `time` with a timestamp | a bound of the range |
 //! | `has_function(stack, 'REGEX')`, `leaf = 'X'`, `root = 'X'` | a test of stacks |
@@ -14,7 +15,7 @@
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Like, Operator};
 use flamestore_model::{MatchOp, Matcher, Selector, TimeRange, names};
 
 use super::functions::{LABEL, SELECTS};
@@ -50,6 +51,7 @@ pub(crate) fn read(filter: &Expr) -> Reading {
             read_has_function(function).map_or(Reading::Unknown, Reading::Stacks)
         }
         Expr::ScalarFunction(function) => read_selects(function).map_or(Reading::Unknown, Reading::Selector),
+        Expr::Like(like) => read_like(like).unwrap_or(Reading::Unknown),
         Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) | Expr::InList(_) => read_any_of(filter),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (left.as_ref(), right.as_ref()) {
             (of, Expr::Literal(value, _)) => compare(of, *op, value),
@@ -164,15 +166,48 @@ fn compare(of: &Expr, op: Operator, value: &ScalarValue) -> Reading {
             _ => {}
         }
     }
-    let (Some(name), Operator::Eq, Some(Some(value))) = (label_of(of), op, value.try_as_str()) else {
-        return Reading::Unknown;
-    };
+    let (Some(name), Some(Some(value))) = (label_of(of), value.try_as_str()) else { return Reading::Unknown };
+    match op {
+        Operator::Eq => {}
+        Operator::RegexMatch => return holding(name, value),
+        _ => return Reading::Unknown,
+    }
     // What a map does not have is null, and equals nothing; the function `label` says the empty text instead.
     let is_map = matches!(of, Expr::ScalarFunction(function) if function.name() != LABEL);
     match is_map && value.is_empty() {
         true => Reading::Unknown,
         false => Matcher::new(name, MatchOp::Equal, value).map_or(Reading::Unknown, Reading::Hint),
     }
+}
+
+/// What asks for a match of `regex` anywhere in the value of label `name`. One that also fits the empty text fits what is
+/// absent as a matcher, which a filter, to which that is null, does not.
+fn holding(name: String, regex: &str) -> Reading {
+    match regex::Regex::new(regex).map_or(true, |regex| regex.is_match("")) {
+        true => Reading::Unknown,
+        false => Matcher::new(name, MatchOp::Regex, format!("(?s:.*)(?:{regex})(?s:.*)"))
+            .map_or(Reading::Unknown, Reading::Hint),
+    }
+}
+
+/// What `LIKE` asks of a label.
+fn read_like(like: &Like) -> Option<Reading> {
+    let Like { negated: false, expr, pattern, escape_char: None, case_insensitive: false } = like else { return None };
+    let Expr::Literal(pattern, _) = pattern.as_ref() else { return None };
+    let (name, pattern) = (label_of(expr)?, pattern.try_as_str()??);
+    if pattern.contains('\\') {
+        return None;
+    }
+    let mut regex = String::from("^(?s:");
+    for letter in pattern.chars() {
+        match letter {
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            letter => regex.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    regex.push_str(")$");
+    Some(holding(name, &regex))
 }
 
 fn times(op: Operator, value: &ScalarValue) -> Option<TimeRange> {

@@ -26,7 +26,7 @@ use crate::error::outward;
 pub(super) const SELECTS: &str = "selects";
 
 /// The name of the function that gives the value of a label.
-pub(super) const LABEL: &str = "label";
+pub(crate) const LABEL: &str = "label";
 
 /// The filter of `selector` on a table that has `labels` and `profile_type`.
 pub(crate) fn selects(selector: &str) -> Expr {

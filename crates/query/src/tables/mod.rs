@@ -17,5 +17,5 @@ mod head_rows;
 mod rows;
 
 pub(crate) use files::FilesTable;
-pub(crate) use functions::{label, label_names, register, selects};
+pub(crate) use functions::{LABEL, label, label_names, register, selects};
 pub(crate) use rows::{HeadIds, RowsKind, RowsTable, with_profiles};

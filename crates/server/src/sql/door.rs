@@ -4,7 +4,11 @@
 //! |---|---|
 //! | statement | `q` or `query` of the URL; or the body of a POST: text (`text/plain`, `application/sql`), a form with `q` or `query`, JSON `{"query": …}` |
 //! | form | `format` of the URL, the form or the JSON: `json`, `csv`, `arrow`; else what `Accept` prefers; else JSON |
+//! | rows at most | `limit` of the URL, the form or the JSON; 0 stands for all |
 //! | tenant | `X-Scope-OrgID` |
+//!
+//! Whether there are more rows, and which segments are damaged and so missing, is known at the end: the end of JSON tells it, and
+//! trailers do for those who take them.
 //!
 //! The head of an answer is sent with its first rows, so what is wrong by then is told by an HTTP status and JSON. What
 //! goes wrong later breaks the body off: no client takes it for a whole one.
@@ -15,13 +19,16 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
+use bytes::Bytes;
 use flamestore_model::{Error, Result};
 use futures::{StreamExt, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use serde::Deserialize;
-use tonic::Code;
+use tonic::{Code, Status};
 use url::form_urlencoded;
 
-use super::{RowFormat, Sql, Statement};
+use super::{End, Part, RowFormat, Sql, Statement};
 use crate::body::{BodyError, media_type, read_body};
 use crate::guard::Bounds;
 use crate::refusal::Refusal;
@@ -34,6 +41,12 @@ pub(crate) const PATHS: [&str; 1] = [PATH];
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 const ACCEPTED: HeaderValue =
     HeaderValue::from_static("text/plain, application/sql, application/x-www-form-urlencoded, application/json");
+/// The trailer that says that there are more rows than were asked for.
+const HAS_MORE: HeaderName = HeaderName::from_static("flamestore-has-more");
+/// The trailer that names a segment that is missing.
+const DAMAGED: HeaderName = HeaderName::from_static("flamestore-damaged");
+/// The trailers there may be.
+const TOLD_AFTER: HeaderValue = HeaderValue::from_static("flamestore-has-more, flamestore-damaged");
 const FORMATS: &str = "json, csv, arrow";
 
 /// The door to `sql`.
@@ -48,6 +61,8 @@ struct Asked {
     #[serde(alias = "q")]
     query: Option<String>,
     format: Option<String>,
+    /// Rows at most; 0 stands for all.
+    limit: Option<u64>,
 }
 
 async fn answer(State(sql): State<Sql>, request: Request) -> Result<Response, Refusal> {
@@ -71,17 +86,38 @@ async fn answer(State(sql): State<Sql>, request: Request) -> Result<Response, Re
     };
     let missing = || Error::invalid("the request has no statement: it is q in the URL, or the body of a POST");
     let text = asked.query.as_deref().ok_or_else(missing)?;
-    let statement = Statement { tenant: &tenant, text, format, rows_max: None };
+    let rows_max = asked.limit.filter(|limit| *limit > 0);
+    let statement = Statement { tenant: &tenant, text, format, rows_max };
     let mut rows = sql.start(&statement, bounds).await?;
     let first = match rows.next().await {
         Some(Ok(part)) => part,
         Some(Err(status)) => return Err(Refusal::of(&status)),
         None => return Err(Error::internal("a statement has no answer").into()),
     };
-    let bytes = stream::once(async { Ok(first) }).chain(rows).map(|part| part.map(|part| part.bytes));
-    let mut answer = Response::new(Body::from_stream(bytes));
+    let parts = stream::once(async { Ok(first) }).chain(rows);
+    let frames = parts.flat_map(|part| stream::iter(part.map_or_else(|status| vec![Err(status)], frames)));
+    let mut answer = Response::new(Body::new(StreamBody::new(frames)));
     answer.headers_mut().insert(header::CONTENT_TYPE, content_type(format));
+    answer.headers_mut().insert(header::TRAILER, TOLD_AFTER);
     Ok(answer)
+}
+
+/// A part as frames of a body: its bytes, and after the last ones what only the end can tell.
+fn frames(part: Part) -> Vec<std::result::Result<Frame<Bytes>, Status>> {
+    let mut frames = vec![Ok(Frame::data(part.bytes))];
+    let mut trailers = HeaderMap::new();
+    if part.end == Some(End::HasMore) {
+        trailers.insert(HAS_MORE, HeaderValue::from_static("true"));
+    }
+    for damaged in part.report.iter().flat_map(|report| &report.damaged) {
+        if let Ok(segment) = HeaderValue::try_from(&damaged.segment) {
+            trailers.append(DAMAGED, segment);
+        }
+    }
+    if !trailers.is_empty() {
+        frames.push(Ok(Frame::trailers(trailers)));
+    }
+    frames
 }
 
 impl Asked {
@@ -90,17 +126,20 @@ impl Asked {
     /// # Errors
     /// `Invalid` when something is said twice.
     fn of_pairs(encoded: &[u8]) -> Result<Self> {
-        let mut asked = Self::default();
+        let (mut asked, mut limit) = (Self::default(), None);
         for (name, value) in form_urlencoded::parse(encoded) {
             let place = match name.as_ref() {
                 "q" | "query" => &mut asked.query,
                 "format" => &mut asked.format,
+                "limit" => &mut limit,
                 _ => continue,
             };
             if place.replace(value.into_owned()).is_some() {
                 return Err(Error::invalid("a parameter stands twice").with("parameter", name));
             }
         }
+        let wrong = |limit: &str| Error::invalid("limit is a number of rows").with("limit", limit);
+        asked.limit = limit.map(|limit| limit.parse().map_err(|_| wrong(&limit))).transpose()?;
         Ok(asked)
     }
 
@@ -109,13 +148,21 @@ impl Asked {
     /// # Errors
     /// `Invalid` when both say the same thing.
     fn and(self, other: Self) -> Result<Self> {
-        let one = |name: &str, url: Option<String>, body: Option<String>| match (url, body) {
-            (Some(_), Some(_)) => {
-                Err(Error::invalid("the URL and the body both have the parameter").with("parameter", name))
-            }
-            (url, body) => Ok(url.or(body)),
-        };
-        Ok(Self { query: one("query", self.query, other.query)?, format: one("format", self.format, other.format)? })
+        Ok(Self {
+            query: one("query", self.query, other.query)?,
+            format: one("format", self.format, other.format)?,
+            limit: one("limit", self.limit, other.limit)?,
+        })
+    }
+}
+
+/// What either says.
+fn one<T>(name: &str, url: Option<T>, body: Option<T>) -> Result<Option<T>> {
+    match (url, body) {
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("the URL and the body both have the parameter").with("parameter", name))
+        }
+        (url, body) => Ok(url.or(body)),
     }
 }
 
@@ -129,10 +176,11 @@ async fn of_body(sql: &Sql, headers: &HeaderMap, body: Body) -> Result<Asked, Re
         "text/plain" | "application/sql" => {
             let text = std::str::from_utf8(&bytes)
                 .map_err(|error| Error::invalid("the statement is not UTF-8").with("offset", error.valid_up_to()))?;
-            Ok(Asked { query: Some(text.to_owned()), format: None })
+            Ok(Asked { query: Some(text.to_owned()), ..Asked::default() })
         }
         "application/json" => Ok(serde_json::from_slice(&bytes).map_err(|error| {
-            Error::invalid("the body is not JSON of the form {\"query\": \"…\", \"format\": \"…\"}").because(error)
+            let form = r#"the body is not JSON of the form {"query": "…", "format": "…", "limit": 0}"#;
+            Error::invalid(form).because(error)
         })?),
         _ => {
             let message = "the content type is none that SQL is sent with";
@@ -230,10 +278,13 @@ mod tests {
         let asked = |query: &str, format: Option<&str>| Asked {
             query: Some(query.to_owned()),
             format: format.map(ToOwned::to_owned),
+            limit: None,
         };
         assert_eq!(pairs("q=SELECT+1&format=csv&pretty=1"), Ok(asked("SELECT 1", Some("csv"))));
         assert_eq!(pairs("query=SELECT%201"), Ok(asked("SELECT 1", None)));
         assert_eq!(pairs("q=a&query=b"), Err("a parameter stands twice [parameter=query]".to_owned()));
+        assert_eq!(pairs("q=a&limit=7"), Ok(Asked { limit: Some(7), ..asked("a", None) }));
+        assert_eq!(pairs("limit=all"), Err("limit is a number of rows [limit=all]".to_owned()));
         let both = asked("a", None).and(asked("b", None)).unwrap_err();
         assert_eq!(both.to_string(), "the URL and the body both have the parameter [parameter=query]");
         assert_eq!(Asked::default().and(asked("b", None)).unwrap(), asked("b", None));

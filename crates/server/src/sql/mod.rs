@@ -19,9 +19,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
-use flamestore_model::{Error, Result, Tenant};
-use flamestore_query::{Engine, SqlAnswer};
+use flamestore_model::{Error, ErrorKind, Result, Tenant};
+use flamestore_query::{Engine, QueryReport, SqlAnswer};
 use futures::{Stream, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -67,6 +68,8 @@ pub(crate) struct Part {
     pub(crate) bytes: Bytes,
     /// Set in the last part only.
     pub(crate) end: Option<End>,
+    /// What was read for the rows, in the last part only.
+    pub(crate) report: Option<Box<QueryReport>>,
 }
 
 /// How an answer ended.
@@ -86,7 +89,11 @@ impl Sql {
     /// [`Engine::sql`].
     pub(crate) async fn start(&self, statement: &Statement<'_>, bounds: Bounds) -> Result<Parts> {
         check(statement.text)?;
-        let answer = self.engine.sql(statement.tenant, statement.text).await?;
+        // What is written as text becomes plain a few rows at a time.
+        let answer = match statement.format {
+            RowFormat::Arrow => self.engine.sql(statement.tenant, statement.text).await?,
+            RowFormat::Json | RowFormat::Csv => self.engine.sql_coded(statement.tenant, statement.text).await?,
+        };
         let writer = RowWriter::new(statement.format, &answer.schema)?;
         // room for the frame of a message beside the part
         let part_bytes_max = PART_BYTES_MAX.min(self.answer_bytes_max / 2).max(1);
@@ -125,7 +132,8 @@ impl Run {
 
     async fn write(&mut self, mut writer: RowWriter, sender: &Sender) -> Result<()> {
         let (mut left, part_bytes_max) = (self.rows_max, self.part_bytes_max);
-        while let Some(batch) = self.answer.batches.try_next().await? {
+        while let Some(batch) = self.next(left).await? {
+            let Some(batch) = batch else { return self.end(writer, End::HasMore, sender).await };
             let rows = left.map_or(batch.num_rows(), |left| batch.num_rows().min(count(left)));
             for piece in writer.pieces(&batch.slice(0, rows)) {
                 let write = move || {
@@ -138,11 +146,26 @@ impl Run {
                 send(bytes, None, part_bytes_max, sender).await?;
             }
             if rows < batch.num_rows() {
-                return send(writer.finish()?, Some(End::HasMore), part_bytes_max, sender).await;
+                return self.end(writer, End::HasMore, sender).await;
             }
             left = left.map(|left| left.saturating_sub(rows as u64));
         }
-        send(writer.finish()?, Some(End::All), part_bytes_max, sender).await
+        self.end(writer, End::All, sender).await
+    }
+
+    /// The next rows; `Some(None)` where all that were asked for were given, and those after them cannot be.
+    async fn next(&mut self, left: Option<u64>) -> Result<Option<Option<RecordBatch>>> {
+        match self.answer.batches.try_next().await {
+            Ok(batch) => Ok(batch.map(Some)),
+            Err(error) if left == Some(0) && error.kind() == ErrorKind::Exhausted => Ok(Some(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn end(&mut self, writer: RowWriter, end: End, sender: &Sender) -> Result<()> {
+        let report = self.answer.report.report();
+        let bytes = writer.finish_telling(end == End::HasMore, &report.damaged)?;
+        send(bytes, Some((end, report)), self.part_bytes_max, sender).await
     }
 }
 
@@ -160,16 +183,17 @@ async fn within<T>(bounds: Bounds, sender: Sender<T>, writing: impl Future<Outpu
 }
 
 /// Hands `bytes` over in parts, the last of which has `end`.
-async fn send(mut bytes: Bytes, end: Option<End>, part_bytes_max: usize, sender: &Sender) -> Result<()> {
+async fn send(mut bytes: Bytes, end: Option<(End, QueryReport)>, part_bytes_max: usize, sender: &Sender) -> Result<()> {
     let gone = |_| Error::unavailable("the client is gone");
     while bytes.len() > part_bytes_max {
-        let part = Part { bytes: bytes.split_to(part_bytes_max), end: None };
+        let part = Part { bytes: bytes.split_to(part_bytes_max), end: None, report: None };
         sender.send(Ok(part)).await.map_err(gone)?;
     }
     if bytes.is_empty() && end.is_none() {
         return Ok(());
     }
-    sender.send(Ok(Part { bytes, end })).await.map_err(gone)
+    let (end, report) = end.unzip();
+    sender.send(Ok(Part { bytes, end, report: report.map(Box::new) })).await.map_err(gone)
 }
 
 fn count(rows: u64) -> usize {
@@ -225,7 +249,8 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::array::Int64Array;
+    use flamestore_query::SqlReport;
     use futures::StreamExt;
     use tonic::Code;
 
@@ -239,7 +264,7 @@ mod tests {
         let batches = futures::stream::iter(batches).inspect(move |_| {
             asked.0.fetch_add(1, Ordering::Relaxed);
         });
-        let answer = SqlAnswer { schema, batches: batches.boxed() };
+        let answer = SqlAnswer { schema, batches: batches.boxed(), report: SqlReport::default() };
         Run { answer, compute: Compute::new(1), rows_max, part_bytes_max }
     }
 
@@ -283,6 +308,15 @@ mod tests {
             check_rows(Some(1), part_bytes_max, "n\n1\n", End::HasMore).await;
             check_rows(Some(0), part_bytes_max, "n\n", End::HasMore).await;
         }
+    }
+
+    #[tokio::test]
+    async fn rows_over_the_limit_of_the_server_are_not_missed_by_those_who_did_not_ask_for_them() {
+        let batches = || vec![Ok(batch(&[1, 2])), Err(Error::exhausted("too many rows"))];
+        let asked = |rows_max| told(parts(run(batches(), rows_max, 1 << 20, &Watch::default()), Bounds::none()));
+        assert_eq!(asked(Some(2)).await, ("n\n1\n2\n".to_owned(), Ok(End::HasMore)));
+        assert_eq!(asked(Some(3)).await, ("n\n1\n2\n".to_owned(), Err(Code::ResourceExhausted)));
+        assert_eq!(asked(None).await, ("n\n1\n2\n".to_owned(), Err(Code::ResourceExhausted)));
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flamestore_model::{Error, Result};
+use flamestore_query::DamagedSegment;
 use serde::Serialize;
 
 /// Rows of text are encoded so many at a time.
@@ -143,10 +144,28 @@ impl RowWriter {
     ///
     /// # Errors
     /// `Internal` when the end cannot be written.
-    pub fn finish(mut self) -> Result<Bytes> {
+    pub fn finish(self) -> Result<Bytes> {
+        self.finish_telling(false, &[])
+    }
+
+    /// The same, and tells in JSON whether there are more rows, and which segments are missing.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub(crate) fn finish_telling(mut self, has_more: bool, damaged: &[DamagedSegment]) -> Result<Bytes> {
         match &mut self.format {
-            Format::Json { has_rows: true, .. } => self.buffer.extend_from_slice(b"\n]}\n"),
-            Format::Json { has_rows: false, .. } => self.buffer.extend_from_slice(b"]}\n"),
+            Format::Json { has_rows, .. } => {
+                self.buffer.extend_from_slice(if *has_rows { b"\n]" } else { b"]" });
+                if has_more {
+                    self.buffer.extend_from_slice(b",\n\"has_more\":true");
+                }
+                if !damaged.is_empty() {
+                    let segment = |of: &DamagedSegment| serde_json::json!({ "segment": of.segment, "error": of.error });
+                    let damaged: serde_json::Value = damaged.iter().map(segment).collect();
+                    self.buffer.extend_from_slice(format!(",\n\"damaged\":{damaged}").as_bytes());
+                }
+                self.buffer.extend_from_slice(b"}\n");
+            }
             Format::Csv { .. } => {}
             Format::Arrow(writer) => {
                 writer.finish().map_err(|e| Error::internal("a stream of Arrow does not end").because(e))?;

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::FlightData;
 use flamestore_model::{Error, Result};
-use flamestore_query::SqlAnswer;
+use flamestore_query::{SqlAnswer, SqlReport};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::Status;
@@ -49,7 +49,11 @@ impl Stream for Answer {
 /// # Errors
 /// `Internal` when its schema cannot be written.
 pub(super) fn table(sql: &Sql, table: RecordBatch, bounds: Bounds) -> Result<Answer> {
-    rows(sql, SqlAnswer { schema: table.schema(), batches: stream::iter([Ok(table)]).boxed() }, bounds)
+    rows(
+        sql,
+        SqlAnswer { schema: table.schema(), batches: stream::iter([Ok(table)]).boxed(), report: SqlReport::default() },
+        bounds,
+    )
 }
 
 /// The rows of a statement as an answer: encoded in a task that ends with it, at its deadline, or with the server.
@@ -57,7 +61,7 @@ pub(super) fn table(sql: &Sql, table: RecordBatch, bounds: Bounds) -> Result<Ans
 /// # Errors
 /// `Internal` when the schema cannot be written.
 pub(super) fn rows(sql: &Sql, answer: SqlAnswer, bounds: Bounds) -> Result<Answer> {
-    let SqlAnswer { schema, mut batches } = answer;
+    let SqlAnswer { schema, mut batches, .. } = answer;
     let mut encoder = Encoder::new(sql.answer_bytes_max);
     let first = encoder.schema(&schema);
     let compute = sql.compute.clone();
