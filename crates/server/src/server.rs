@@ -20,6 +20,7 @@ use flamestore_proto::v1::ingest_service_server::SERVICE_NAME as INGEST;
 use flamestore_proto::v1::query_service_server::SERVICE_NAME as QUERY;
 use flamestore_proto::v1::status_service_server::SERVICE_NAME as STATUS;
 use flamestore_query::Engine;
+use flamestore_scrape::TargetsPage;
 use flamestore_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::ServerConfig;
 use crate::listener::{Listener, drain};
+use crate::parca::Targets;
 use crate::router::{Parts, router};
 use crate::tls::Tls;
 
@@ -41,6 +43,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     router: Router,
     health: HealthReporter,
+    targets: Targets,
     leaving: CancellationToken,
     abort: CancellationToken,
 }
@@ -66,22 +69,25 @@ impl Server {
         let socket = TcpListener::bind(config.listen).await.map_err(taken)?;
         let local_addr = socket.local_addr().map_err(taken)?;
         let (health, leaving, abort) = (HealthReporter::new(), CancellationToken::new(), CancellationToken::new());
+        let targets = Targets::default();
         let router = router(Parts {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             engine,
             health: health.clone(),
+            targets: targets.clone(),
             leaving: leaving.clone(),
             abort: abort.clone(),
         })?;
-        Ok(Self { config, store, local_addr, socket, tls, router, health, leaving, abort })
+        Ok(Self { config, store, local_addr, socket, tls, router, health, targets, leaving, abort })
     }
 
-    /// The same server with a page of JSON at `path`, which is none of the API's. Like `/ready`, it takes no place among
-    /// `requests_max`.
-    pub fn with_page(mut self, path: &'static str, render: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
-        let answer = async move || ([(header::CONTENT_TYPE, "application/json")], render());
-        self.router = self.router.route(path, get(answer));
+    /// The same server, which also tells what `page` knows of the targets that are scraped: at `GET /targets`, which like `/ready`
+    /// takes no place among `requests_max`, and as Parca does.
+    pub fn with_targets(mut self, page: TargetsPage) -> Self {
+        self.targets.answer_from(page.clone());
+        let answer = async move || ([(header::CONTENT_TYPE, "application/json")], page.render());
+        self.router = self.router.route("/targets", get(answer));
         self
     }
 
