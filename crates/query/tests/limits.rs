@@ -113,7 +113,7 @@ async fn a_query_over_the_memory_limit_names_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_made_of_an_answer_is_held_until_it_is_dropped() {
-    const LIMIT: usize = 1 << 20;
+    const LIMIT: usize = 64 << 20;
     let world = three_segments().await;
     let engine = Engine::new(Arc::clone(&world.store), limits(LIMIT)).unwrap();
     let memory = engine.memory("made");
@@ -121,7 +121,7 @@ async fn what_is_made_of_an_answer_is_held_until_it_is_dropped() {
     assert_eq!(engine.list_profiles_in(&all, 0, &memory).await.unwrap().value.len(), 3);
     let error = engine.memory("more").grow(LIMIT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
-    assert!(error.to_string().contains("query_memory_bytes_max=1048576"), "{error}");
+    assert!(error.to_string().contains("query_memory_bytes_max=67108864"), "{error}");
     drop(memory);
     let memory = engine.memory("more");
     memory.grow(LIMIT).unwrap();
