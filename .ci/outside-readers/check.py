@@ -23,13 +23,14 @@ SECONDS_MAX = 60
 
 
 class Server:
-    """A server on a folder, on a port the system picks."""
+    """A server on a folder, on a port the system picks. It merges nothing by itself."""
 
     def __init__(self, binary, store):
         self.binary, self.store = binary, store
 
     def __enter__(self):
-        command = [self.binary, "serve", "--store", self.store, "--listen", "127.0.0.1:0"]
+        roles = ["--roles", "ingest,query"]
+        command = [self.binary, "serve", "--store", self.store, "--listen", "127.0.0.1:0", *roles]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         deadline = time.monotonic() + SECONDS_MAX
         for line in self.process.stdout:
@@ -86,6 +87,37 @@ def push_observations(url):
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(url + "/v1development/profiles", json.dumps(body).encode(), headers)
     urllib.request.urlopen(request, timeout=SECONDS_MAX).read()
+
+
+# What Flamestore's own SQL is asked, by the mark that stands before DuckDB's statement in docs/format/segment.md.
+OWN = {
+    "totals": "SELECT service_name, profile_type, count(DISTINCT profile_id), sum(total) FROM profiles GROUP BY 1, 2",
+    "leaves": "SELECT service_name, profile_type, leaf, sum(value) FROM samples WHERE leaf IS NOT NULL GROUP BY 1, 2, 3",
+}
+
+
+def live_segments(binary, store):
+    listing = [binary, "store", "ls", "--store", store, "--format", "json"]
+    return json.loads(subprocess.run(listing, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def compare_sums(db, binary, store, segments_min):
+    """Compares sums of DuckDB over the live segments with those of `flamestore sql`; says how many there are."""
+    segments = [segment["id"] for segment in live_segments(binary, store)]
+    if len(segments) < segments_min:
+        raise SystemExit(f"{len(segments)} segments where {segments_min} were expected")
+    db.execute(f"SET VARIABLE segments = {segments!r}")
+    document, sums = (ROOT / "docs" / "format" / "segment.md").read_text(encoding="utf-8"), 0
+    for mark, own in OWN.items():
+        statement = re.search(rf"<!-- {mark} -->\n```sql\n(.*?)```", document, re.DOTALL).group(1)
+        theirs = {tuple(row) for row in db.execute(statement).fetchall() if row[-1]}
+        asked = [binary, "sql", own, "--store", store, "--format", "json"]
+        told = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout)
+        ours = {tuple(row) for row in told["rows"] if row[-1]}
+        if ours != theirs:
+            raise SystemExit(f"DuckDB and flamestore sql differ on {mark}: {sorted(ours ^ theirs, key=repr)[:6]}")
+        sums += len(ours)
+    return len(segments), sums
 
 
 def lines(rows):
@@ -147,6 +179,19 @@ def main(binary):
         for table in tables:
             for path in glob.glob(f"{store}/anonymous/{table}/*/*.parquet"):
                 pyarrow.parquet.read_table(path, partitioning=None)
+        # The same services again, at other times, so that each is in several segments; then all of them merged.
+        for hour in (13, 14):
+            with Server(binary, store) as server:
+                for path, service, form in profiles(folder):
+                    if service in services:
+                        at = ["--time", f"2026-01-02T{hour}:00:00Z", "--label", "service_name=" + service]
+                        server.run("push", path, "--format", form, *at)
+        fresh, sums = compare_sums(db, binary, store, 4)
+        subprocess.run([binary, "store", "compact", "--all", "--store", store], check=True, stdout=subprocess.PIPE)
+        merged, sums_merged = compare_sums(db, binary, store, 1)
+        if merged >= fresh or sums != sums_merged:
+            raise SystemExit(f"{fresh} segments with {sums} sums became {merged} with {sums_merged}")
+        print(f"{sums} sums by DuckDB and flamestore sql are equal over {fresh} segments, and over {merged} after compaction")
         print(f"DuckDB {duckdb.__version__} and pyarrow {pyarrow.__version__} agree with the server on")
         print(f"{len(expected)} merges, {total} samples, {len(tables)} tables")
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "capabilities/v1/capabilities.proto",
     "flamestore/v1/flamestore.proto",
     "opentelemetry/proto/collector/logs/v1/logs.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 13] = [
     "parca/metastore/v1alpha1/metastore.proto",
     "parca/profilestore/v1alpha1/profilestore.proto",
     "parca/query/v1alpha1/query.proto",
+    "parca/scrape/v1alpha1/scrape.proto",
     "parca/telemetry/v1alpha1/telemetry.proto",
     "push/v1/push.proto",
     "querier/v1/querier.proto",

@@ -35,10 +35,7 @@ fn function_name(dictionary: &Dictionary, line: usize) -> Option<u32> {
 }
 
 fn place_name(dictionary: &Dictionary, location: u32) -> String {
-    match dictionary.absolute_address(location) {
-        0 => "<unknown>".to_owned(),
-        address => format!("{address:#x}"),
-    }
+    flamestore_model::place_name(dictionary.absolute_address(location))
 }
 
 /// The frame names of all locations of a dictionary as ranks: two frames have the same name if and only if they have the

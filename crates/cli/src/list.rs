@@ -7,15 +7,19 @@ use clap::Args;
 use flamestore_model::{Labels, ProfileId, ProfileType};
 use flamestore_proto::v1::{
     GetProfileRequest, Label, LabelNamesRequest, LabelValuesRequest, ListProfilesRequest, Neighbour, NeighboursRequest,
-    NeighboursResponse, ProfileSummary, ProfileTypesRequest, Series, SeriesRequest, TopFunction, TopRequest,
+    NeighboursResponse, ProfileSummary, ProfileTypesRequest, Selection, Series, SeriesRequest, TopFunction, TopRequest,
 };
 use serde::Serialize;
 
-use crate::client::{Remote, note_empty, warn_damaged};
+use crate::client::{Client, Remote, note_empty, warn_damaged};
 use crate::failure::{Failure, Outcome};
+use crate::near::near;
 use crate::output::{self, Column, ListFormat};
 use crate::select::{self, Combine, Optional, Required};
 use crate::time::{rfc3339, short};
+
+/// So many functions, those that spend most, are looked through for names like one that is not there.
+const NEAR_LOOKED_AT: u32 = 10_000;
 
 /// The form of a list, and where the server is.
 #[derive(Args, Debug)]
@@ -190,6 +194,7 @@ impl Neighbours {
             limit: self.limit,
             combine: self.combine.wire(),
         };
+        let function = self.function.clone();
         let answer =
             client.query().neighbours(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
         warn_damaged(answer.report.as_ref());
@@ -199,7 +204,10 @@ impl Neighbours {
             return output::print(&output::json(rows)?);
         }
         if rows.iter().all(|row| row.total == 0) {
-            note_empty(&selection);
+            match merge_total {
+                0 => note_empty(&selection),
+                _ => note_missing(&client, &selection, &function, self.combine).await?,
+            }
             return Ok(());
         }
         let unit = select::unit(&selection.query);
@@ -212,6 +220,16 @@ impl Neighbours {
             [Column::Text("relation"), Column::Number("total"), Column::Number("total%"), Column::Text("function")];
         output::print(&output::table(&header, rows))
     }
+}
+
+/// Says that a function is none of those that are selected, and which are called alike.
+async fn note_missing(client: &Client, selection: &Selection, function: &str, combine: Combine) -> Outcome {
+    let request = TopRequest { selection: Some(selection.clone()), limit: NEAR_LOOKED_AT, combine: combine.wire() };
+    let answer = client.query().top(client.request(request)).await.map_err(|e| client.failure(&e))?.into_inner();
+    let alike = near(function, answer.functions.into_iter().map(|function| function.name));
+    let alike = if alike.is_empty() { String::new() } else { format!("; there are: {}", alike.join(", ")) };
+    output::note(&format!("no function of what is selected is called {function:?}{alike}"));
+    Ok(())
 }
 
 /// Callers, the function itself, and callees; where nobody calls it, there is no name.

@@ -20,6 +20,7 @@ mod failure;
 mod flame;
 mod list;
 mod merge;
+mod near;
 mod output;
 mod push;
 mod replay;

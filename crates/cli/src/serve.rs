@@ -122,7 +122,7 @@ pub(crate) async fn bind(settings: &Settings) -> Outcome<Bound> {
     let scraping = start_scraping(settings, &store)?;
     let page = scraping.as_ref().map(Scraping::page);
     let server = match page {
-        Some(page) => server.with_page("/targets", Arc::new(move || page.render())),
+        Some(page) => server.with_targets(page),
         None => server,
     };
     let tending = compactor.map_or(Tending { running: None }, |compactor| Tending::start(compactor, store));

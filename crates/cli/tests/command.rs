@@ -108,6 +108,14 @@ fn callers_and_callees_of_a_function_are_listed() {
     assert_eq!(lines[4], ["callee", "8ns", "72.7%", "read"]);
     assert_eq!(lines.len(), 7);
     assert_eq!(house.query(&["neighbours", "gone", "--query", &api()]), "");
+    let check = |function: &str, query: &str, said: &str| {
+        let args = ["neighbours", function, "--query", query];
+        let err = house.server.run(&[&args[..], &AROUND].concat()).err;
+        assert!(err.contains(said), "{function}: {err}");
+    };
+    check("gone", &api(), "no function of what is selected is called \"gone\"\n");
+    check("REA", &api(), "no function of what is selected is called \"REA\"; there are: read\n");
+    check("read", &format!("{CPU}{{service_name=\"nobody\"}}"), "nothing found from");
 }
 
 #[test]

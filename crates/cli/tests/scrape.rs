@@ -107,6 +107,21 @@ fn what_was_added_is_right_over_the_restart_of_a_target() {
         (&target["health"], &target["lastError"]),
         (&"down".into(), &"the answer is not 200 [status=503 Service Unavailable]".into())
     );
+    let told = |state: &str| -> serde_json::Value {
+        let path = format!("/api/targets?state={state}");
+        serde_json::from_str::<serde_json::Value>(&get(&server, &path)).unwrap()["targets"].clone()
+    };
+    for state in ["STATE_ANY_UNSPECIFIED", "STATE_ACTIVE"] {
+        let parcas = &told(state)["shop"]["targets"][0];
+        assert_eq!((&parcas["url"], &parcas["lastError"]), (&target["scrapeUrl"], &target["lastError"]));
+        assert_eq!(parcas["health"], "HEALTH_BAD");
+        assert!(parcas["lastScrape"].as_str().unwrap().starts_with("20"), "{parcas}");
+        assert!(parcas["lastScrapeDuration"].as_str().unwrap().ends_with('s'), "{parcas}");
+        let labels = parcas["labels"]["labels"].as_array().unwrap();
+        assert_eq!(labels.len(), target["labels"].as_object().unwrap().len());
+        assert!(labels.contains(&serde_json::json!({"name": "env", "value": "dev"})), "{parcas}");
+    }
+    assert_eq!(told("STATE_DROPPED"), serde_json::json!({}));
     assert!(get(&server, "/metrics").contains("flamestore_scrapes_total{outcome=\"stored\"} 5"));
     let done = server.stop("TERM");
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""));

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flamestore_model::{Error, NONE, ProfileBatch, Result};
+use flamestore_model::{Error, NONE, ProfileBatch, Result, place_name};
 
 use crate::Limits;
 use crate::stacks::{FoldedOptions, StackBuilder};
@@ -104,10 +104,7 @@ pub fn frame_name(batch: &ProfileBatch, location: u32, line_index: usize) -> Cow
     {
         return batch.symbols.strings.text(function.name);
     }
-    match batch.symbols.locations[location as usize].address {
-        0 => Cow::Borrowed("<unknown>"),
-        address => Cow::Owned(format!("0x{address:x}")),
-    }
+    Cow::Owned(place_name(batch.symbols.locations[location as usize].address))
 }
 
 #[cfg(test)]

@@ -67,6 +67,15 @@ pub mod parca {
         }
     }
 
+    /// What is scraped.
+    pub mod scrape {
+        /// Version 1alpha1.
+        #[expect(missing_docs, reason = "generated from proto/parca/scrape, where every message is described")]
+        pub mod v1alpha1 {
+            tonic::include_proto!("parca.scrape.v1alpha1");
+        }
+    }
+
     /// Reports of the agents on themselves.
     #[expect(missing_docs, reason = "generated from proto/parca/telemetry, where every message is described")]
     pub mod telemetry {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
+use flamestore_calltree::ValueTree;
 use flamestore_model::Result;
 
 use crate::error::memory_exhausted;
+use crate::plan::tree_bytes;
 use crate::sink::ReportSink;
 
 /// Bytes reserved for one operator; given back when dropped.
@@ -76,6 +78,36 @@ impl Budget {
     pub(crate) fn fresh(&self) -> Self {
         let (sink, memory_bytes_max) = (Arc::clone(&self.sink), self.memory_bytes_max);
         Self { reservation: self.reservation.new_empty(), sink, memory_bytes_max }
+    }
+}
+
+/// Memory in which an answer is made further, of what all queries may hold together. Given back when dropped.
+#[derive(Debug)]
+pub struct Memory(Budget);
+
+impl Memory {
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self(budget)
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0
+    }
+
+    /// Reserves `bytes` more.
+    ///
+    /// # Errors
+    /// `Exhausted`, naming the limit, when there is no such room.
+    pub fn grow(&self, bytes: usize) -> Result<()> {
+        self.0.grow(bytes)
+    }
+
+    /// Reserves what `tree` takes, while it is kept.
+    ///
+    /// # Errors
+    /// As [`Memory::grow`].
+    pub fn hold(&self, tree: &ValueTree) -> Result<()> {
+        self.0.grow(tree_bytes(tree))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::answer::{
     Answer, Comparison, Pick, ProfileEntry, Query, QueryReport, SeriesEntry, SqlAnswer, SqlDescription, SqlReport,
     Steps, TimeSeries,
 };
+use crate::budget::Memory;
 use crate::plan::{DiffNode, MergeNode};
 use crate::scope::Scope;
 use crate::session::Session;
@@ -187,9 +188,27 @@ impl Engine {
     /// # Errors
     /// Those of every method.
     pub async fn list_profiles(&self, query: &Query, limit: usize) -> Result<Answer<Vec<ProfileEntry>>> {
+        self.list_profiles_in(query, limit, &self.memory("list_profiles")).await
+    }
+
+    /// The same, reserved in `memory` for as long as that is kept.
+    ///
+    /// # Errors
+    /// Those of every method.
+    pub async fn list_profiles_in(
+        &self,
+        query: &Query,
+        limit: usize,
+        memory: &Memory,
+    ) -> Result<Answer<Vec<ProfileEntry>>> {
         let (scope, sink) = self.scope(&query.tenant);
-        let value = metadata::list_profiles(&self.session, &scope, query, limit).await?;
+        let value = metadata::list_profiles(&self.session, &scope, query, limit, memory.budget()).await?;
         Ok(self.answer(value, &sink))
+    }
+
+    /// Memory for what is made of answers, for whoever makes it.
+    pub fn memory(&self, name: &str) -> Memory {
+        Memory::new(self.session.budget(name, &ReportSink::new()))
     }
 
     /// One profile as it was pushed, with all its sample types.

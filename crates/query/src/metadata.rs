@@ -14,6 +14,7 @@ use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, Temporalit
 use flamestore_segment::{ReadFrom, Resolution};
 
 use crate::answer::{ProfileEntry, Query, SeriesEntry, Steps, TimePoint, TimeSeries};
+use crate::budget::Budget;
 use crate::scope::Scope;
 use crate::selection::several_types;
 use crate::session::Session;
@@ -139,6 +140,7 @@ pub(crate) async fn list_profiles(
     scope: &Arc<Scope>,
     query: &Query,
     limit: usize,
+    budget: &Budget,
 ) -> Result<Vec<ProfileEntry>> {
     let frame = profiles_plan(session, scope, query, limit)?;
     let mut entries = Vec::new();
@@ -147,6 +149,7 @@ pub(crate) async fn list_profiles(
         let (times, durations) = (numbers::<Int64Type>(&batch, 1)?, numbers::<Int64Type>(&batch, 2)?);
         let (types, labels) = (column::<StringArray>(&batch, 3)?, column::<MapArray>(&batch, 4)?);
         let totals = numbers::<Int64Type>(&batch, 5)?;
+        let before = entries.len();
         for row in 0..batch.num_rows() {
             let id = <[u8; 16]>::try_from(ids.value(row)).map_err(|_| wrong("profile_id"))?;
             entries.push(ProfileEntry {
@@ -158,10 +161,18 @@ pub(crate) async fn list_profiles(
                 total: totals[row],
             });
         }
-        Ok(())
+        budget.grow(entries[before..].iter().map(entry_bytes).sum())
     };
     session.for_each(frame.logical_plan(), take).await?;
     Ok(entries)
+}
+
+/// Bytes that an entry takes in memory, about.
+fn entry_bytes(entry: &ProfileEntry) -> usize {
+    let labels = entry.labels.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>());
+    let ProfileType { name, sample_type, sample_unit, period_type, period_unit } = &entry.profile_type;
+    let texts = [name, sample_type, sample_unit, period_type, period_unit].map(String::len);
+    size_of::<ProfileEntry>() + labels.sum::<usize>() + texts.into_iter().sum::<usize>()
 }
 
 /// The plan of [`time_series`]: rows of type, step, the labels grouped by, total, number of rows. Totals are added in 128 bits.

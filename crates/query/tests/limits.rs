@@ -112,6 +112,25 @@ async fn a_query_over_the_memory_limit_names_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_made_of_an_answer_is_held_until_it_is_dropped() {
+    const LIMIT: usize = 64 << 20;
+    let world = three_segments().await;
+    let engine = Engine::new(Arc::clone(&world.store), limits(LIMIT)).unwrap();
+    let memory = engine.memory("made");
+    let all = query(CPU, TimeRange::ALL);
+    assert_eq!(engine.list_profiles_in(&all, 0, &memory).await.unwrap().value.len(), 3);
+    let error = engine.memory("more").grow(LIMIT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert!(error.to_string().contains("query_memory_bytes_max=67108864"), "{error}");
+    drop(memory);
+    let memory = engine.memory("more");
+    memory.grow(LIMIT).unwrap();
+    assert_eq!(engine.list_profiles(&all, 0).await.unwrap_err().kind(), ErrorKind::Exhausted);
+    drop(memory);
+    assert_eq!(engine.list_profiles(&all, 0).await.unwrap().value.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_does_not_follow_the_number_of_profiles() {
     let peak = async |profiles: i64| {
         let world = World::new().await;

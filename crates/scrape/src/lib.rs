@@ -30,5 +30,5 @@ pub use profiles::{ProfileConfig, ProfilingConfig};
 pub use relabel::{RelabelAction, RelabelConfig};
 pub use scraper::{Now, ScrapeOptions, Scraper};
 pub use sink::{ScrapedProfile, Sink};
-pub use state::TargetsPage;
+pub use state::{LastScrape, TargetState, TargetsPage};
 pub use target::LabelLimits;

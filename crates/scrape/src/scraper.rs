@@ -140,7 +140,7 @@ impl Scraper {
     /// The targets page.
     pub fn page(&self) -> TargetsPage {
         TargetsPage {
-            jobs: self.jobs.iter().map(|job| job.name.clone()).collect(),
+            jobs: self.jobs.iter().map(|job| (job.name.clone(), job.tenant.clone())).collect(),
             state: Arc::clone(&self.state),
             discovered: Arc::clone(&self.discovered),
         }

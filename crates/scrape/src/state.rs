@@ -12,12 +12,12 @@
 //! ran, `lateSecondsMax` is the longest that one began after its time. Holds one entry a target and a bounded number of
 //! those that are wrong; no lock is held while a page is sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
-use flamestore_model::{Error, Labels};
+use flamestore_model::{Error, Labels, Tenant};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct Known {
     target: Arc<Target>,
-    last: Option<Last>,
+    last: Option<LastScrape>,
     /// When the target last answered with a profile.
     answered: Option<Instant>,
     scrapes: u64,
@@ -55,11 +55,32 @@ struct Known {
     late_max: Duration,
 }
 
+/// How the last scrape of a target ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastScrape {
+    /// When it began, in nanoseconds since 1970.
+    pub unix_nano: i64,
+    /// How long it took.
+    pub took: Duration,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
+}
+
+/// What is known of a target that is scraped.
 #[derive(Clone, Debug)]
-struct Last {
-    unix_nano: i64,
-    took: Duration,
-    error: Option<String>,
+pub struct TargetState {
+    /// The name of its job.
+    pub job: String,
+    /// Whose its profiles are.
+    pub tenant: Tenant,
+    /// What is asked for.
+    pub url: String,
+    /// The labels of its series.
+    pub labels: Labels,
+    /// Those before relabelling.
+    pub discovered: Arc<BTreeMap<String, String>>,
+    /// How its last scrape ended; none has until then.
+    pub last: Option<LastScrape>,
 }
 
 #[derive(Clone, Debug)]
@@ -150,20 +171,26 @@ impl State {
         known.late_max = known.late_max.max(ended.late);
         known.answered = ended.answered.or(known.answered);
         let error = ended.error.map(|error| error.to_string());
-        known.last = Some(Last { unix_nano: ended.unix_nano, took: ended.took, error });
+        known.last = Some(LastScrape { unix_nano: ended.unix_nano, took: ended.took, error });
     }
 
-    fn page(&self, jobs: &[String], discovered: &Discovered) -> Page {
-        let (mut known, dropped, wrong) = {
-            let inner = self.inner.lock();
-            let known: Vec<Known> = inner.targets.values().cloned().collect();
-            (known, inner.dropped.values().sum(), inner.wrong.clone())
-        };
+    /// All targets by job, URL and labels.
+    fn known(&self) -> Vec<Known> {
+        let mut known: Vec<Known> = self.inner.lock().targets.values().cloned().collect();
         known.sort_by(|a, b| {
             let key = |known: &Known| (known.target.job, known.target.url.as_str().to_owned());
             key(a).cmp(&key(b)).then_with(|| a.target.labels.cmp(&b.target.labels))
         });
-        let name = |job: usize| jobs.get(job).cloned().unwrap_or_default();
+        known
+    }
+
+    fn page(&self, jobs: &[(String, Tenant)], discovered: &Discovered) -> Page {
+        let known = self.known();
+        let (dropped, wrong) = {
+            let inner = self.inner.lock();
+            (inner.dropped.values().sum(), inner.wrong.clone())
+        };
+        let name = |job: usize| jobs.get(job).map(|(name, _)| name.clone()).unwrap_or_default();
         let mut wrong: Vec<(usize, Vec<WrongTarget>)> = wrong.into_iter().collect();
         wrong.sort_by_key(|(job, _)| *job);
         let wrong = wrong.into_iter().flat_map(|(job, wrong)| wrong.into_iter().map(move |wrong| (job, wrong)));
@@ -189,12 +216,24 @@ impl State {
 /// A handle on the targets page of a scraper.
 #[derive(Clone, Debug)]
 pub struct TargetsPage {
-    pub(crate) jobs: Arc<[String]>,
+    /// Their names, and whose profiles they scrape.
+    pub(crate) jobs: Arc<[(String, Tenant)]>,
     pub(crate) state: Arc<State>,
     pub(crate) discovered: Arc<Discovered>,
 }
 
 impl TargetsPage {
+    /// The targets that are scraped, by job, URL and labels.
+    pub fn targets(&self) -> Vec<TargetState> {
+        let told = |known: Known| {
+            let Known { target, last, .. } = known;
+            let (job, tenant) = self.jobs.get(target.job)?.clone();
+            let (labels, discovered) = (target.labels.clone(), Arc::clone(&target.discovered));
+            Some(TargetState { job, tenant, url: target.url.to_string(), labels, discovered, last })
+        };
+        self.state.known().into_iter().filter_map(told).collect()
+    }
+
     /// The page as it is now: one JSON object.
     pub fn render(&self) -> String {
         let page = self.state.page(&self.jobs, &self.discovered);

@@ -26,6 +26,7 @@ use flamestore_proto::parca::debuginfo::debuginfo_service_server::DebuginfoServi
 use flamestore_proto::parca::profilestore::agents_service_server::AgentsServiceServer;
 use flamestore_proto::parca::profilestore::profile_store_service_server::ProfileStoreServiceServer;
 use flamestore_proto::parca::query::v1alpha1::query_service_server::QueryServiceServer as ParcaQueryServiceServer;
+use flamestore_proto::parca::scrape::v1alpha1::scrape_service_server::ScrapeServiceServer;
 use flamestore_proto::parca::telemetry::telemetry_service_server::TelemetryServiceServer;
 use flamestore_proto::push::v1::pusher_service_server::PusherServiceServer;
 use flamestore_proto::querier::v1::querier_service_server::QuerierServiceServer;
@@ -53,7 +54,7 @@ use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::otlp;
-use crate::parca::{Agents, DebuginfoUploads, Dropped, Gateway, Panics, ParcaQueries, ProfileStore, gateway};
+use crate::parca::{Agents, DebuginfoUploads, Dropped, Gateway, Panics, ParcaQueries, ProfileStore, Targets, gateway};
 use crate::push::Pusher;
 use crate::querier::{self, About, Querier, Settings};
 use crate::query::Queries;
@@ -68,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) health: HealthReporter,
+    pub(crate) targets: Targets,
     /// Cancelled when the server is about to stop: `/ready` says so.
     pub(crate) leaving: CancellationToken,
     /// Cancelled when running requests must end.
@@ -99,7 +101,7 @@ macro_rules! limited {
 /// # Errors
 /// `Internal` when a descriptor of the API cannot be read.
 pub(crate) fn router(parts: Parts) -> Result<Routed> {
-    let Parts { config, store, engine, health, leaving, abort } = parts;
+    let Parts { config, store, engine, health, targets, leaving, abort } = parts;
     let compute = Compute::new(config.compute_threads());
     let shared = compute.clone();
     let tenants = Arc::new(Tenants::new(&config)?);
@@ -152,6 +154,7 @@ pub(crate) fn router(parts: Parts) -> Result<Routed> {
     let routes = roles
         .routes()
         .add_service(limited!(StatusServiceServer, holdings, config))
+        .add_service(limited!(ScrapeServiceServer, targets, config))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health),
         ))
@@ -282,7 +285,7 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 54);
+        assert_eq!(paths.len(), 55);
         assert!(methods().is_ok());
     }
 

@@ -20,6 +20,7 @@ use flamestore_proto::v1::ingest_service_server::SERVICE_NAME as INGEST;
 use flamestore_proto::v1::query_service_server::SERVICE_NAME as QUERY;
 use flamestore_proto::v1::status_service_server::SERVICE_NAME as STATUS;
 use flamestore_query::Engine;
+use flamestore_scrape::TargetsPage;
 use flamestore_store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -28,6 +29,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::listener::{Listener, drain};
+use crate::parca::Targets;
 use crate::postgres;
 use crate::router::{Parts, Routed, router};
 use crate::tls::Tls;
@@ -44,6 +46,7 @@ pub struct Server {
     router: Router,
     postgres: Option<(postgres::Listener, Arc<postgres::Door>)>,
     health: HealthReporter,
+    targets: Targets,
     leaving: CancellationToken,
     abort: CancellationToken,
 }
@@ -69,11 +72,13 @@ impl Server {
         let socket = TcpListener::bind(config.listen).await.map_err(taken)?;
         let local_addr = socket.local_addr().map_err(taken)?;
         let (health, leaving, abort) = (HealthReporter::new(), CancellationToken::new(), CancellationToken::new());
+        let targets = Targets::default();
         let Routed { router, guard, compute } = router(Parts {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             engine: Arc::clone(&engine),
             health: health.clone(),
+            targets: targets.clone(),
             leaving: leaving.clone(),
             abort: abort.clone(),
         })?;
@@ -85,14 +90,15 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { config, store, local_addr, socket, tls, router, postgres, health, leaving, abort })
+        Ok(Self { config, store, local_addr, socket, tls, router, postgres, health, targets, leaving, abort })
     }
 
-    /// The same server with a page of JSON at `path`, which is none of the API's. Like `/ready`, it takes no place among
-    /// `requests_max`.
-    pub fn with_page(mut self, path: &'static str, render: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
-        let answer = async move || ([(header::CONTENT_TYPE, "application/json")], render());
-        self.router = self.router.route(path, get(answer));
+    /// The same server, which also tells what `page` knows of the targets that are scraped: at `GET /targets`, which like `/ready`
+    /// takes no place among `requests_max`, and as Parca does.
+    pub fn with_targets(mut self, page: TargetsPage) -> Self {
+        self.targets.answer_from(page.clone());
+        let answer = async move || ([(header::CONTENT_TYPE, "application/json")], page.render());
+        self.router = self.router.route("/targets", get(answer));
         self
     }
 

@@ -91,6 +91,56 @@ macro_rules! leaf {
 
 pub(crate) use leaf;
 
+/// What all nodes of a plan say that need their input in one partition, and have fields `input` and `properties`. `with_input`
+/// of theirs is the same node over another input.
+macro_rules! one_input {
+    () => {
+        fn properties(&self) -> &Arc<::datafusion::physical_plan::PlanProperties> {
+            &self.properties
+        }
+
+        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+            vec![&self.input]
+        }
+
+        fn input_distribution_requirements(&self) -> ::datafusion::physical_plan::InputDistributionRequirements {
+            ::datafusion::physical_plan::InputDistributionRequirements::new(vec![
+                ::datafusion::physical_expr::Distribution::SinglePartition,
+            ])
+        }
+
+        fn apply_expressions(
+            &self,
+            _f: &mut dyn FnMut(
+                &Arc<dyn ::datafusion::physical_plan::PhysicalExpr>,
+            ) -> ::datafusion::error::Result<::datafusion::common::tree_node::TreeNodeRecursion>,
+        ) -> ::datafusion::error::Result<::datafusion::common::tree_node::TreeNodeRecursion> {
+            Ok(::datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        }
+
+        fn replace_children(
+            self: Arc<Self>,
+            mut children: Vec<Arc<dyn ExecutionPlan>>,
+            _options: ::datafusion::physical_plan::ReplaceChildrenOptions,
+        ) -> ::datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+            match children.pop() {
+                Some(input) if children.is_empty() => Ok(Arc::new(self.with_input(input))),
+                _ => ::datafusion::common::internal_err!("{} has one input", self.name()),
+            }
+        }
+
+        fn with_new_children(
+            self: Arc<Self>,
+            children: Vec<Arc<dyn ExecutionPlan>>,
+        ) -> ::datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+            use ::datafusion::physical_plan::ChildrenPropertiesMode::Recompute;
+            self.replace_children(children, ::datafusion::physical_plan::ReplaceChildrenOptions::new(Recompute))
+        }
+    };
+}
+
+pub(crate) use one_input;
+
 enum Row<F> {
     Coming(F),
     Given(Budget),

@@ -20,9 +20,9 @@ mod over_time;
 mod planner;
 mod unit;
 
-pub(crate) use exec::{leaf, properties};
+pub(crate) use exec::{leaf, one_input, properties};
 pub(crate) use merge::spread;
-pub(crate) use merger::dictionary_bytes;
+pub(crate) use merger::{dictionary_bytes, tree_bytes};
 pub(crate) use nodes::{DiffNode, MergeNode};
 pub(crate) use planner::TreeQueryPlanner;
 pub(crate) use unit::{entry_of, service_of};

@@ -1,17 +1,7 @@
 //! Times as arguments of table functions: timestamps, numbers of nanoseconds, and text as the `flamestore` command takes it.
-//!
-//! ```text
-//! text = RFC 3339 | date | unix number | "now" [ ("-" | "+") duration ]
-//! ```
-//!
-//! A unix number in text is in seconds, milliseconds, microseconds or nanoseconds by its magnitude: below 10¹¹, 10¹⁴, 10¹⁷, or
-//! above.
 
-use chrono::{DateTime, NaiveDate};
 use datafusion::common::ScalarValue;
-use flamestore_model::{Error, Result};
-
-const EXAMPLES: &str = "2026-05-01T12:00:00Z, 2026-05-01, 1777636800, now, now-1h30m";
+use flamestore_model::{Error, Result, Time};
 
 /// The time that `value` is, in nanoseconds since 1970, given what is now; `None` of null.
 ///
@@ -28,53 +18,14 @@ pub(super) fn time_of(value: &ScalarValue, now: i64) -> Result<Option<i64>> {
         ScalarValue::Date32(Some(days)) => scaled(i64::from(*days), 86_400_000_000_000)?,
         ScalarValue::UInt64(Some(time)) => i64::try_from(*time).map_err(|_| out_of_range(&time.to_string()))?,
         value => match value.try_as_str() {
-            Some(Some(text)) => parse(text, now).ok_or_else(|| no_time(text))?,
-            _ => return Err(no_time(&value.to_string())),
+            Some(Some(text)) => text.parse::<Time>().map_err(|error| error.with("found", text))?.resolve(now),
+            _ => return Err(Error::invalid("not a time: a timestamp, a number or text").with("found", value)),
         },
     }))
 }
 
-fn no_time(found: &str) -> Error {
-    Error::invalid(format!("not a time; examples: {EXAMPLES}")).with("found", found)
-}
-
 fn out_of_range(found: &str) -> Error {
     Error::invalid("a time lies between the years 1677 and 2262").with("found", found)
-}
-
-fn parse(text: &str, now: i64) -> Option<i64> {
-    let text = text.trim();
-    if let Some(rest) = text.strip_prefix("now") {
-        return relative(rest, now);
-    }
-    if let Ok(number) = text.parse::<i64>() {
-        return unix(number);
-    }
-    if let Ok(date) = text.parse::<NaiveDate>() {
-        return date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_nanos_opt();
-    }
-    DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt()
-}
-
-fn relative(rest: &str, now: i64) -> Option<i64> {
-    let sign = match rest.as_bytes().first() {
-        None => return Some(now),
-        Some(b'-') => -1,
-        Some(b'+') => 1,
-        Some(_) => return None,
-    };
-    let duration = humantime::parse_duration(&rest[1..]).ok()?;
-    Some(now.saturating_add(sign * i64::try_from(duration.as_nanos()).ok()?))
-}
-
-fn unix(number: i64) -> Option<i64> {
-    let scale = match number.unsigned_abs() {
-        0..100_000_000_000 => 1_000_000_000,
-        100_000_000_000..100_000_000_000_000 => 1_000_000,
-        100_000_000_000_000..100_000_000_000_000_000 => 1_000,
-        _ => 1,
-    };
-    number.checked_mul(scale)
 }
 
 #[cfg(test)]

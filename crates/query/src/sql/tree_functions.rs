@@ -14,18 +14,14 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableType, UserDefinedLogicalNode};
-use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use flamestore_calltree::{Dictionary, ValueTree, top};
 use flamestore_model::{Error, Selector, Tenant, TimeRange};
 use futures::{StreamExt, TryStreamExt};
@@ -39,7 +35,7 @@ use crate::answer::Query;
 use crate::budget::Budget;
 use crate::codec;
 use crate::error::outward;
-use crate::plan::{DiffNode, MergeNode, properties};
+use crate::plan::{DiffNode, MergeNode, one_input, properties};
 use crate::scope::Scope;
 
 /// One of the functions, for one statement.
@@ -289,6 +285,16 @@ impl TreeExec {
         let schema = Arc::new(schema.project(&projection)?);
         Ok(Self { kind, scope, input, projection, properties: properties(schema, 1, EmissionType::Final) })
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Self {
+        Self {
+            kind: self.kind,
+            scope: Arc::clone(&self.scope),
+            input,
+            projection: self.projection.clone(),
+            properties: Arc::clone(&self.properties),
+        }
+    }
 }
 
 impl DisplayAs for TreeExec {
@@ -302,46 +308,7 @@ impl ExecutionPlan for TreeExec {
         "TreeExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![Distribution::SinglePartition])
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.pop() {
-            Some(input) if children.is_empty() => Ok(Arc::new(Self {
-                kind: self.kind,
-                scope: Arc::clone(&self.scope),
-                input,
-                projection: self.projection.clone(),
-                properties: Arc::clone(&self.properties),
-            })),
-            _ => internal_err!("TreeExec has one input"),
-        }
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        use datafusion::physical_plan::ChildrenPropertiesMode::Recompute;
-        self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
-    }
+    one_input!();
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let budget = Budget::new("TreeExec", &task, Arc::clone(self.scope.sink()));

@@ -26,12 +26,15 @@ use crate::connect::{grpc_request, gzipped, message_of_json, unary_answer};
 use crate::refusal::Refusal;
 
 const QUERY: &str = "parca.query.v1alpha1.QueryService";
+const SCRAPE: &str = "parca.scrape.v1alpha1.ScrapeService";
 const AGENTS: &str = "parca.profilestore.v1alpha1.AgentsService";
+/// At the root it is the page of the scraper, in the words of Prometheus.
+const TARGETS: &str = "/targets";
 /// What stands before the paths below a prefix.
 const BELOW: &str = "/api";
 /// The path of a label's values, before and after its name.
 const VALUES: (&str, &str) = ("/profiles/labels/", "/values");
-const PATHS: [(&str, &str, &str); 7] = [
+const PATHS: [(&str, &str, &str); 8] = [
     ("/agents", AGENTS, "Agents"),
     ("/profiles/has_profile_data", QUERY, "HasProfileData"),
     ("/profiles/labels", QUERY, "Labels"),
@@ -39,6 +42,7 @@ const PATHS: [(&str, &str, &str); 7] = [
     ("/profiles/query_range", QUERY, "QueryRange"),
     ("/profiles/series", QUERY, "Series"),
     ("/profiles/types", QUERY, "ProfileTypes"),
+    (TARGETS, SCRAPE, "Targets"),
 ];
 
 /// The methods that are called by GET.
@@ -61,6 +65,9 @@ impl Gateway {
 
     /// The method that a path calls, and the label that it names.
     fn method(&self, path: &str) -> Option<(MethodDescriptor, Option<String>)> {
+        if path == TARGETS {
+            return None;
+        }
         let path = path.rfind("/api/").map_or(path, |at| &path[at + BELOW.len()..]);
         let label = path.strip_prefix(VALUES.0).and_then(|rest| rest.strip_suffix(VALUES.1));
         let (service, name) = match label.filter(|label| !label.is_empty() && !label.contains('/')) {
@@ -221,9 +228,15 @@ mod tests {
         check("/parca/x/api/profiles/types", Some(("ProfileTypes", None)));
         check("/api/profiles/labels/a%2Fb%20c+d/values", Some(("Values", Some("a/b c+d"))));
         check("/agents", Some(("Agents", None)));
-        for none in
-            ["/parca/profiles/query", "/profiles/labels//values", "/profiles/labels/a/b/values", "/profiles", "/"]
-        {
+        check("/api/targets", Some(("Targets", None)));
+        for none in [
+            "/parca/profiles/query",
+            "/profiles/labels//values",
+            "/profiles/labels/a/b/values",
+            "/profiles",
+            "/targets",
+            "/",
+        ] {
             check(none, None);
         }
     }

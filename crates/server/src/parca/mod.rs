@@ -20,6 +20,7 @@ mod debuginfo;
 mod gateway;
 mod query;
 mod raw;
+mod targets;
 
 use flamestore_model::{Error, ErrorKind, Labels, Result, names};
 use flamestore_proto::parca::profilestore::profile_store_service_server::ProfileStoreService;
@@ -38,6 +39,7 @@ pub(crate) use beside::{Dropped, Panics};
 pub(crate) use debuginfo::DebuginfoUploads;
 pub(crate) use gateway::{Gateway, gateway};
 pub(crate) use query::ParcaQueries;
+pub(crate) use targets::Targets;
 
 /// Labels that name the service of a profile that has no `service_name`; the first of them that is there.
 const SERVICE_NAMES: [&str; 3] = ["service.name", "job", "comm"];

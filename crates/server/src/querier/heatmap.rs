@@ -22,6 +22,8 @@ use super::lists::pairs;
 use super::reader::Reader;
 use super::series::{Grid, exemplar, group_of};
 
+/// What the place of a profile in its slot takes, and its share of the slot and the group.
+const PLACE_BYTES: usize = 64;
 /// Buckets of values.
 const BUCKETS: usize = 20;
 
@@ -63,10 +65,16 @@ pub(super) async fn select(reader: &Reader, request: &v1::SelectHeatmapRequest) 
             return Err(Error::unsupported("heat maps have exemplars of single profiles only"));
         }
     };
-    let profiles = reader.profiles(&grid.widened(asked)).await?;
+    let memory = reader.engine.memory("heat map");
+    let profiles = reader.profiles(&grid.widened(asked), &memory).await?;
+    memory.grow(profiles.len() * PLACE_BYTES)?;
     let limit = request.limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     let group_by = request.group_by.clone();
-    let heat = move || Ok(heat(&profiles, &grid, &group_by, with_exemplars, limit));
+    let heat = move || {
+        let heat = heat(&profiles, &grid, &group_by, with_exemplars, limit);
+        drop(memory);
+        Ok(heat)
+    };
     Ok(v1::SelectHeatmapResponse { series: reader.compute.run(heat).await? })
 }
 

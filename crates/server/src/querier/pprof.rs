@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use flamestore_model::{LabelValue, NONE, ProfileBatch};
+use flamestore_model::{LabelValue, NONE, ProfileBatch, place_name};
 use flamestore_proto::google::v1::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 
 /// `batch` as a message. Bytes that are not UTF-8 are replaced.
@@ -152,10 +152,7 @@ pub(super) fn below(mut profile: Profile, call_site: &[String]) -> Profile {
 
 /// What the frames of a location are called, outermost first.
 fn frame_names(profile: &Profile, location: &Location) -> Vec<String> {
-    let place = || match location.address {
-        0 => "<unknown>".to_owned(),
-        address => format!("{address:#x}"),
-    };
+    let place = || place_name(location.address);
     let name = |line: &Line| {
         let function = usize::try_from(line.function_id).ok()?.checked_sub(1)?;
         let name = usize::try_from(profile.function.get(function)?.name).ok()?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use flamestore_calltree::{Interner, SealSelection, ValueTree, merge};
 use flamestore_model::{Error, ProfileBatch, ProfileType, Result, Tenant};
 use flamestore_proto::google::v1::Profile;
-use flamestore_query::{Combine, Engine, Pick, ProfileEntry, Query, SeriesEntry, Steps, TimeSeries};
+use flamestore_query::{Combine, Engine, Memory, Pick, ProfileEntry, Query, SeriesEntry, Steps, TimeSeries};
 
 use super::ask::Asked;
 use super::pprof;
@@ -86,15 +86,15 @@ impl Reader {
         Ok(all.unwrap_or_default())
     }
 
-    /// The selected profiles, the newest first.
+    /// The selected profiles, the newest first, reserved in `memory`.
     ///
     /// # Errors
-    /// `Exhausted` when there are more than [`PROFILES_MAX`].
-    pub(super) async fn profiles(&self, asked: &Asked) -> Result<Vec<ProfileEntry>> {
+    /// `Exhausted` when there are more than [`PROFILES_MAX`], or more than fit into `query_memory_bytes_max`.
+    pub(super) async fn profiles(&self, asked: &Asked, memory: &Memory) -> Result<Vec<ProfileEntry>> {
         let mut all = Vec::new();
         for query in self.queries(asked) {
             let room = PROFILES_MAX - all.len();
-            all.extend(self.engine.list_profiles(&query, room + 1).await?.value);
+            all.extend(self.engine.list_profiles_in(&query, room + 1, memory).await?.value);
             if all.len() > PROFILES_MAX {
                 let many = "too many profiles to look at one by one; ask for a shorter range, or fewer series";
                 return Err(Error::exhausted(many).with("profiles_max", PROFILES_MAX));

@@ -174,7 +174,8 @@ async fn exemplars(
     series: &mut [Series],
 ) -> Result<()> {
     let mut largest: HashMap<(Labels, i64), ProfileEntry> = HashMap::new();
-    for entry in reader.profiles(asked).await? {
+    let memory = reader.engine.memory("exemplars");
+    for entry in reader.profiles(asked, &memory).await? {
         let Some(end) = grid.end_around(entry.time_unix_nano) else { continue };
         match largest.entry((group_of(&entry, group_by), end)) {
             Entry::Occupied(mut kept) if kept.get().total < entry.total => {

@@ -78,9 +78,20 @@ impl Running {
     }
 
     pub(crate) async fn start_store(config: ServerConfig, options: StoreOptions) -> Self {
+        Self::start_all(config, options, QueryOptions::default()).await
+    }
+
+    /// A server whose queries may hold so many bytes together.
+    pub(crate) async fn start_with_memory(memory_bytes_max: usize) -> Self {
+        let bucket = StoreUrl::Memory.open(&BucketOptions::default()).unwrap();
+        let queries = QueryOptions { memory_bytes_max, ..QueryOptions::default() };
+        Self::start_all(config(), StoreOptions::new(bucket), queries).await
+    }
+
+    async fn start_all(config: ServerConfig, options: StoreOptions, queries: QueryOptions) -> Self {
         let options = StoreOptions { background: Background::Off, ..options };
         let store = Store::open(options).await.unwrap();
-        let engine = Arc::new(Engine::new(Arc::clone(&store), QueryOptions::default()).unwrap());
+        let engine = Arc::new(Engine::new(Arc::clone(&store), queries).unwrap());
         let server = Server::bind(config, Arc::clone(&store), engine).await.unwrap();
         let (addr, postgres) = (server.local_addr(), server.postgres_addr());
         let (shutdown, told) = oneshot::channel();

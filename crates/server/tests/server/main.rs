@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test takes for granted ends it when it is not so")]
 
+mod agreement;
 mod bad_input;
 mod connect;
 mod datadog;

@@ -203,3 +203,14 @@ pub(crate) fn stacks(names: &[String], levels: &[Vec<i64>]) -> BTreeMap<String, 
     }
     stacks
 }
+
+/// The folded stacks of a tree of plain nodes.
+pub(crate) fn plain_stacks(node: &PlainNode, path: &str, into: &mut BTreeMap<String, i64>) {
+    if node.own[0] != 0 {
+        *into.entry(path.to_owned()).or_default() += node.own[0];
+    }
+    for child in &node.children {
+        let path = if path.is_empty() { child.name.clone() } else { format!("{path};{}", child.name) };
+        plain_stacks(child, &path, into);
+    }
+}

@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use crate::harness::{CPU, NOON, Running, SECOND, config, http_client, raw};
-use crate::plain_tree::{self, PlainNode};
+use crate::plain_tree::{self, PlainNode, plain_stacks};
 
 const SERVICE: &str = "/querier.v1.QuerierService/";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -67,17 +67,6 @@ pub(crate) fn levels(levels: &[v1::Level]) -> Vec<Vec<i64>> {
 
 pub(crate) fn expected_merge(oracle: &Oracle, label_selector: &str) -> BTreeMap<String, i64> {
     oracle.merge_folded(&format!("{CPU}{label_selector}").parse().unwrap(), &RANGE)
-}
-
-/// The folded stacks of a tree of plain nodes.
-fn plain_stacks(node: &PlainNode, path: &str, into: &mut BTreeMap<String, i64>) {
-    if node.own[0] != 0 {
-        *into.entry(path.to_owned()).or_default() += node.own[0];
-    }
-    for child in &node.children {
-        let path = if path.is_empty() { child.name.clone() } else { format!("{path};{}", child.name) };
-        plain_stacks(child, &path, into);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,8 @@ async fn sums(
         sum_by => sum_by.iter().map(|name| name.strip_prefix("labels.").unwrap_or(name).to_owned()).collect(),
     };
     let lines = reader.engine.time_series(&found.query, step_nano, &names).await?.value;
-    let profiles = reader.engine.list_profiles(&found.query, PROFILES_MAX + 1).await?.value;
+    let memory = reader.engine.memory("QueryRange");
+    let profiles = reader.engine.list_profiles_in(&found.query, PROFILES_MAX + 1, &memory).await?.value;
     let steps = if profiles.len() > PROFILES_MAX { BTreeMap::new() } else { steps(&profiles, &names, step_nano) };
     let is_time = found.ty.sample_type == "cpu" && found.ty.sample_unit == "nanoseconds";
     let sample = |labels: &Labels, time: i64, value: i64| {
@@ -128,7 +129,8 @@ fn steps(profiles: &[ProfileEntry], names: &[String], step_nano: i64) -> BTreeMa
 
 /// The first profile of each series in each step.
 async fn firsts(reader: &Reader, found: &Found, step_nano: i64) -> Result<Vec<(Labels, Vec<v1::MetricsSample>)>> {
-    let profiles = reader.engine.list_profiles(&found.query, PROFILES_MAX + 1).await?.value;
+    let memory = reader.engine.memory("QueryRange");
+    let profiles = reader.engine.list_profiles_in(&found.query, PROFILES_MAX + 1, &memory).await?.value;
     if profiles.len() > PROFILES_MAX {
         let many = "too many profiles to look at one by one; ask for a shorter range, or fewer series";
         return Err(Error::exhausted(many).with("profiles_max", PROFILES_MAX));

@@ -6,16 +6,20 @@ use flamestore_calltree::ValueTree;
 use flamestore_model::{NONE, Result};
 use flamestore_proto::parca::query::v1alpha1 as v1;
 use flamestore_proto::parca::query::v1alpha1::query_response;
+use flamestore_query::Memory;
 
 use super::ask::{self, Report, Subject};
 use super::compare::Comparison;
 use super::filter::Shape;
-use super::flame::{Grouping, flame, threshold};
+use super::flame::{Grouping, Row, flame, threshold};
 use super::frames::base_name;
 use super::pprof::{About, pprof};
 use super::read::{Found, Reader};
 use super::stacks::Stacks;
 use super::{calls, flame_record, table};
+
+/// What a node of the trees of frames takes in a flame graph at most: a row before it is trimmed and one after, and its columns.
+const FLAME_BYTES: usize = 2 * size_of::<Row>() + 128;
 
 /// How a report is to look.
 #[derive(Clone, Debug)]
@@ -48,7 +52,9 @@ pub(super) async fn query(reader: &Reader, request: &v1::QueryRequest) -> Result
         Report::Metadata if !merged.found.is_empty => reader.label_names(&merged.found.query).await?,
         _ => Vec::new(),
     };
-    reader.compute.run(move || form.response(&merged, labels)).await
+    let memory = reader.engine.memory("report");
+    merged.trees.iter().try_for_each(|(_, tree)| memory.hold(tree))?;
+    reader.compute.run(move || form.response(&merged, labels, memory)).await
 }
 
 /// The trees of a subject. A diff has one, of both sides: labels do not group it.
@@ -69,12 +75,12 @@ async fn read(reader: &Reader, subject: Subject, grouping: &Grouping) -> Result<
 }
 
 impl Form {
-    fn response(mut self, merged: &Merged, labels: Vec<String>) -> Result<v1::QueryResponse> {
+    fn response(mut self, merged: &Merged, labels: Vec<String>, memory: Memory) -> Result<v1::QueryResponse> {
         use query_response::Report as R;
         if merged.is_absolute.is_some() {
             self.grouping.labels.clear();
         }
-        let mut stacks = Stacks::default();
+        let mut stacks = Stacks::new(memory);
         for (values, tree) in &merged.trees {
             stacks.add(values.clone(), tree, &self.shape)?;
         }
@@ -109,6 +115,8 @@ impl Form {
         comparison: Option<&Comparison>,
         unit: String,
     ) -> Result<v1::FlamegraphArrow> {
+        let nodes: usize = stacks.groups.iter().map(|group| group.tree.parent.len()).sum();
+        stacks.memory.grow(nodes.saturating_mul(FLAME_BYTES))?;
         let flame = flame(stacks, &self.grouping, self.threshold)?;
         let kept = flame.rows.first().map_or(0, |root| root.totals[0]);
         Ok(v1::FlamegraphArrow {

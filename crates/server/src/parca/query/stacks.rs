@@ -11,16 +11,24 @@ use std::collections::HashMap;
 
 use flamestore_calltree::ValueTree;
 use flamestore_model::{Error, NONE, Result};
+use flamestore_query::Memory;
 
 use super::filter::Shape;
-use super::frames::{Frames, Known};
+use super::frames::{Frame, Frames, Known};
+
+/// Nodes that memory is reserved for at one time.
+const NODES_AT_ONCE: usize = 256;
+/// What a node of a tree takes: in the tree, in its order of children, and where it is found by its caller.
+const NODE_BYTES: usize = 2 * size_of::<u32>() + size_of::<Pair>() + size_of::<Vec<u32>>() + 32;
 
 /// A value of what is asked for, and one of the base that it is compared with; 0 where nothing is.
 pub(super) type Pair = [i64; 2];
 
 /// The trees of all groups over the same frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stacks {
+    /// What holds them, and what is made of them.
+    pub(super) memory: Memory,
     pub(super) frames: Frames,
     pub(super) groups: Vec<Group>,
     /// What is kept.
@@ -93,17 +101,42 @@ impl FrameTree {
     }
 }
 
+/// How many nodes of a tree there is memory for.
+#[derive(Debug, Default)]
+struct Reserved(usize);
+
+impl Reserved {
+    /// Reserves what `tree` has grown by.
+    fn reach(&mut self, tree: &FrameTree, memory: &Memory) -> Result<()> {
+        while self.0 < tree.parent.len() {
+            memory.grow(NODES_AT_ONCE * NODE_BYTES)?;
+            self.0 += NODES_AT_ONCE;
+        }
+        Ok(())
+    }
+}
+
 /// Adds the values of a pair to those of another one.
 pub(super) fn add(sum: &mut Pair, values: Pair) {
     sum.iter_mut().zip(values).for_each(|(sum, value)| *sum = sum.saturating_add(value));
 }
 
 impl Stacks {
+    /// No stacks yet; `memory` is what they and their frames will take.
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { memory, frames: Frames::default(), groups: Vec::new(), total: [0; 2], filtered: [0; 2] }
+    }
+
     /// Adds the stacks of `tree`, whose columns are what is asked for and, in a diff, the base.
     ///
     /// # Errors
-    /// `Exhausted` when there are 2³² frames or more.
+    /// `Exhausted` when there are 2³² frames or more, or more than fit into `query_memory_bytes_max`.
     pub(super) fn add(&mut self, labels: Vec<String>, tree: &ValueTree, shape: &Shape) -> Result<()> {
+        let locations = &tree.dictionary.locations;
+        let frames = locations.len() + locations.line_function.len();
+        // What is kept of each node, and of each frame; texts are those of the tree once more.
+        let kept = frames * size_of::<Frame>() + tree.tree.len() * size_of::<[u64; 4]>();
+        self.memory.grow(kept + tree.dictionary.strings.memory_bytes())?;
         let mut known = Known::nothing(&tree.dictionary);
         let mut reading = Reading { stacks: self, known: &mut known, tree, shape, seen: HashMap::new() };
         let kept = reading.kept()?;
@@ -192,7 +225,7 @@ impl Reading<'_, '_> {
     fn upright(&mut self, kept: &[Pair]) -> Result<FrameTree> {
         let tree = &self.tree.tree;
         let is_needed = needed(tree, kept);
-        let mut frames = FrameTree::default();
+        let (mut frames, mut reserved) = (FrameTree::default(), Reserved::default());
         // Per node of the call tree, the node that its frames end in.
         let mut ends = vec![0_u32; tree.len()];
         let mut is_inside = vec![self.shape.sandwich.is_none(); tree.len()];
@@ -213,6 +246,7 @@ impl Reading<'_, '_> {
             is_inside[node] = was_inside || seen.sandwich.is_some();
             ends[node] = end;
             add(&mut frames.own[end as usize], kept[node]);
+            reserved.reach(&frames, &self.stacks.memory)?;
         }
         Ok(frames)
     }
@@ -220,7 +254,7 @@ impl Reading<'_, '_> {
     /// The tree of the stacks from their leaves, or from the function that they are to begin with, to their roots.
     fn inverted(&mut self, kept: &[Pair]) -> Result<FrameTree> {
         let tree = &self.tree.tree;
-        let mut frames = FrameTree::default();
+        let (mut frames, mut reserved) = (FrameTree::default(), Reserved::default());
         let mut ids: HashMap<(u32, u32), u32> = HashMap::new();
         let mut path: Vec<u32> = Vec::new();
         for (node, values) in (0_u32..).zip(kept).filter(|(_, values)| **values != [0; 2]) {
@@ -237,6 +271,7 @@ impl Reading<'_, '_> {
                 };
             }
             add(&mut frames.own[end as usize], *values);
+            reserved.reach(&frames, &self.stacks.memory)?;
         }
         Ok(frames)
     }
