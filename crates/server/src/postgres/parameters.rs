@@ -87,7 +87,7 @@ fn number(text: &str) -> Option<ScalarValue> {
 }
 
 fn of_hexadecimal(digits: &str) -> Option<Vec<u8>> {
-    if digits.len() % 2 != 0 || !digits.is_ascii() {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return None;
     }
     let pairs = (0..digits.len()).step_by(2).filter_map(|at| digits.get(at..at + 2));

@@ -76,7 +76,7 @@ impl Bound {
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let values = match batches.iter().find(|batch| batch.num_rows() > 0) {
             None => return Ok(Self { sent: Bytes::new(), values: Vec::new(), ..self }),
-            Some(batch) if rows == 1 => batch.columns().iter().map(|column| value(column)),
+            Some(batch) if rows == 1 => batch.columns().iter().map(value),
             Some(_) => {
                 let several = Error::invalid("the parameters of a query are one row; run it once for each row");
                 return Err(several.with("rows", rows));

@@ -153,8 +153,11 @@ async fn check_sql(running: &Running, question: &Question, expected: &Expected) 
     assert_eq!(top, expected.functions, "{question:?}");
 }
 
+/// The parent and the name of each node.
+type Nodes = Vec<(Option<usize>, String)>;
+
 /// Rows of node, parent, name and `N` numbers, by their number.
-fn tree<const N: usize>(mut rows: Vec<Vec<Value>>) -> (Vec<(Option<usize>, String)>, [Vec<i64>; N]) {
+fn tree<const N: usize>(mut rows: Vec<Vec<Value>>) -> (Nodes, [Vec<i64>; N]) {
     rows.sort_by_key(|row| number(&row[0]));
     let parent = |row: &Vec<Value>| row[1].as_u64().map(|parent| usize::try_from(parent).unwrap());
     let frames = rows.iter().map(|row| (parent(row), text(&row[2]))).collect();
