@@ -26,8 +26,11 @@ pub fn frame_name(dictionary: &Dictionary, location: u32, line_index: usize) -> 
     }
 }
 
-/// The string that names the function of a line, if it has one.
-fn function_name(dictionary: &Dictionary, line: usize) -> Option<u32> {
+/// The string that names the frame of a line, a row of the lines of all locations: its function's name, if it has one.
+///
+/// # Panics
+/// When there is no such line.
+pub fn function_name(dictionary: &Dictionary, line: usize) -> Option<u32> {
     match dictionary.locations.line_function[line] {
         NONE => None,
         function => Some(dictionary.functions.name[function as usize]).filter(|name| *name != 0),

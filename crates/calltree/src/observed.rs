@@ -128,6 +128,14 @@ impl Observed {
         extend(&mut self.span_ids, rows, [0; 8]);
     }
 
+    /// Appends the rows of `other` behind `before` rows.
+    pub fn append(&mut self, before: usize, other: Self) {
+        append(&mut self.times, before, other.times, NO_TIME);
+        append(&mut self.end_times, before, other.end_times, NO_TIME);
+        append(&mut self.trace_ids, before, other.trace_ids, [0; 16]);
+        append(&mut self.span_ids, before, other.span_ids, [0; 8]);
+    }
+
     /// These rows, in this order.
     pub fn take(&self, rows: &[usize]) -> Self {
         Self {
@@ -183,6 +191,13 @@ fn push<T: Copy + PartialEq>(column: &mut Vec<T>, row: usize, value: T, none: T)
 fn extend<T: Copy>(column: &mut Vec<T>, rows: usize, none: T) {
     if !column.is_empty() {
         column.resize(rows, none);
+    }
+}
+
+fn append<T: Copy>(column: &mut Vec<T>, before: usize, mut other: Vec<T>, none: T) {
+    if !other.is_empty() {
+        column.resize(before, none);
+        column.append(&mut other);
     }
 }
 

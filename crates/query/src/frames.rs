@@ -19,24 +19,33 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Int64Array, Int64Builder, RecordBatch, StringDictionaryBuilder, UInt32Array,
-    UInt32Builder, UInt64Builder,
+    ArrayRef, BooleanArray, DictionaryArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
-use arrow::datatypes::UInt32Type;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use arrow::ipc::writer::StreamWriter;
-use flamestore_calltree::{Dictionary, NONE, ValueTree, frame_name};
-use flamestore_model::{Error, Result};
+use flamestore_calltree::{Dictionary, Function, Line, NONE, ValueTree, frame_name};
+use flamestore_model::{Error, Mapping, Result};
+use hashbrown::HashMap;
 
 /// The frames of `tree` as a table; its columns are documented where this function is defined.
 ///
 /// # Errors
 /// `Exhausted` when there are 2³² frames or more.
 pub fn frames(tree: &ValueTree) -> Result<RecordBatch> {
-    let mut table = FrameTable::new(tree)?;
-    for node in 1..tree.tree.len() {
-        table.push_node(tree, node)?;
-    }
-    table.finish(tree)
+    let all: Vec<usize> = (0..schema(tree.values.len()).fields().len()).collect();
+    frames_of(tree, &all)
+}
+
+/// The columns of [`frames`] at the places `wanted`; no other is made.
+///
+/// # Errors
+/// As [`frames`].
+pub(crate) fn frames_of(tree: &ValueTree, wanted: &[usize]) -> Result<RecordBatch> {
+    let schema = Arc::new(schema(tree.values.len()).project(wanted).map_err(wrong)?);
+    let table = FrameTable::new(tree)?;
+    let columns = schema.fields().iter().map(|field| table.column(field.name())).collect::<Result<Vec<_>>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(table.len()));
+    RecordBatch::try_new_with_options(schema, columns, &options).map_err(wrong)
 }
 
 /// [`frames`] as an Arrow IPC stream of one record batch.
@@ -50,148 +59,222 @@ pub fn frames_ipc(tree: &ValueTree) -> Result<Vec<u8>> {
     writer.into_inner().map_err(wrong)
 }
 
-type Names = StringDictionaryBuilder<UInt32Type>;
+/// The schema of frames with so many columns of values.
+pub(crate) fn schema(values: usize) -> SchemaRef {
+    let name = || DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
+    let mut fields = vec![
+        Field::new("node", DataType::UInt32, false),
+        Field::new("parent", DataType::UInt32, true),
+        Field::new("depth", DataType::UInt32, false),
+        Field::new("name", name(), false),
+        Field::new("system_name", name(), true),
+        Field::new("filename", name(), true),
+        Field::new("line", DataType::Int64, true),
+        Field::new("column", DataType::Int64, true),
+        Field::new("address", DataType::UInt64, true),
+        Field::new("is_inlined", DataType::Boolean, false),
+        Field::new("mapping", name(), true),
+        Field::new("build_id", name(), true),
+    ];
+    for suffix in suffixes(values) {
+        fields.extend(["self", "total"].map(|of| Field::new(format!("{of}{suffix}"), DataType::Int64, false)));
+    }
+    Arc::new(Schema::new(fields))
+}
 
-struct FrameTable {
+fn suffixes(values: usize) -> &'static [&'static str] {
+    match values {
+        1 => &[""],
+        _ => &["_before", "_after"],
+    }
+}
+
+/// A frame: whose it is.
+struct Frame {
+    node: usize,
+    location: u32,
+    /// Its row in the lines of all locations, if the location has lines.
+    line: Option<usize>,
+    /// The place among the frames of the location, the innermost first.
+    index: usize,
+    /// Whether it is the outermost frame of its location: the others are inlined into the one before.
+    is_outermost: bool,
+}
+
+/// Which rows the nodes of a tree have.
+struct FrameTable<'a> {
+    tree: &'a ValueTree,
     /// The innermost row of each node.
-    rows: Vec<u32>,
-    /// The node of each innermost row, [`NONE`] of others.
-    nodes: Vec<u32>,
-    parent: UInt32Builder,
-    depth: Vec<u32>,
-    name: Names,
-    system_name: Names,
-    filename: Names,
-    line: Int64Builder,
-    column: Int64Builder,
-    address: UInt64Builder,
-    is_inlined: BooleanBuilder,
-    mapping: Names,
-    build_id: Names,
+    innermost: Vec<u32>,
 }
 
-impl FrameTable {
-    fn new(tree: &ValueTree) -> Result<Self> {
-        let mut table = Self {
-            rows: Vec::with_capacity(tree.tree.len()),
-            nodes: Vec::with_capacity(tree.tree.len()),
-            parent: UInt32Builder::new(),
-            depth: Vec::new(),
-            name: Names::new(),
-            system_name: Names::new(),
-            filename: Names::new(),
-            line: Int64Builder::new(),
-            column: Int64Builder::new(),
-            address: UInt64Builder::new(),
-            is_inlined: BooleanBuilder::new(),
-            mapping: Names::new(),
-            build_id: Names::new(),
-        };
-        table.parent.append_null();
-        table.depth.push(0);
-        table.name.append("total").map_err(wrong)?;
-        table.push_source(&tree.dictionary, None);
-        table.push_place(&tree.dictionary, None, false);
-        table.rows.push(0);
-        table.nodes.push(0);
-        Ok(table)
-    }
-
-    /// Appends the frames of a node, the outermost first.
-    fn push_node(&mut self, tree: &ValueTree, node: usize) -> Result<()> {
-        let location = tree.tree.location[node];
-        let mut parent = self.rows[tree.tree.parent[node] as usize];
-        let lines = tree.dictionary.locations.line_rows(location);
-        let frames = lines.len().max(1);
-        for index in (0..frames).rev() {
-            let row = u32::try_from(self.nodes.len()).map_err(|_| too_many())?;
-            self.parent.append_value(parent);
-            self.depth.push(self.depth[parent as usize] + 1);
-            self.name.append(frame_name(&tree.dictionary, location, index)).map_err(wrong)?;
-            let line = (!lines.is_empty()).then_some(lines.start + index);
-            self.push_source(&tree.dictionary, line);
-            self.push_place(&tree.dictionary, Some(location), index + 1 < frames);
-            let innermost = index == 0;
-            self.nodes.push(if innermost { u32::try_from(node).map_err(|_| too_many())? } else { NONE });
-            parent = row;
+impl<'a> FrameTable<'a> {
+    fn new(tree: &'a ValueTree) -> Result<Self> {
+        let mut innermost = Vec::with_capacity(tree.tree.len());
+        let mut row = 0_u32;
+        innermost.push(row);
+        for location in tree.tree.location.iter().skip(1) {
+            let frames = tree.dictionary.locations.line_rows(*location).len().max(1);
+            let next = u32::try_from(frames).ok().and_then(|frames| row.checked_add(frames));
+            row = next.filter(|row| *row < NONE).ok_or_else(too_many)?;
+            innermost.push(row);
         }
-        self.rows.push(parent);
-        Ok(())
+        Ok(Self { tree, innermost })
     }
 
-    fn push_source(&mut self, dictionary: &Dictionary, row: Option<usize>) {
-        let line = row.map(|row| dictionary.locations.line(row));
-        let function = line.filter(|line| line.function != NONE).map(|line| dictionary.functions.get(line.function));
-        push_string(&mut self.system_name, dictionary, function.map_or(0, |f| f.system_name));
-        push_string(&mut self.filename, dictionary, function.map_or(0, |f| f.filename));
-        self.line.append_option(line.map(|line| line.line).filter(|line| *line != 0));
-        self.column.append_option(line.map(|line| line.column).filter(|column| *column != 0));
+    fn len(&self) -> usize {
+        self.innermost.last().map_or(0, |row| *row as usize + 1)
     }
 
-    fn push_place(&mut self, dictionary: &Dictionary, location: Option<u32>, is_inlined: bool) {
-        let address = location.map(|location| dictionary.absolute_address(location));
-        self.address.append_option(address.filter(|address| *address != 0));
-        self.is_inlined.append_value(is_inlined);
-        let mapping = location.map(|location| dictionary.locations.mapping[location as usize]);
-        let mapping = mapping.filter(|mapping| *mapping != NONE).map(|mapping| dictionary.mappings[mapping as usize]);
-        push_string(&mut self.mapping, dictionary, mapping.map_or(0, |m| m.filename));
-        push_string(&mut self.build_id, dictionary, mapping.map_or(0, |m| m.build_id));
+    fn dictionary(&self) -> &'a Dictionary {
+        &self.tree.dictionary
     }
 
-    fn finish(mut self, tree: &ValueTree) -> Result<RecordBatch> {
-        let count = u32::try_from(self.nodes.len()).map_err(|_| too_many())?;
-        let parents = self.parent.finish();
-        let mut columns: Vec<(String, ArrayRef)> = vec![
-            ("node".to_owned(), Arc::new(UInt32Array::from_iter_values(0..count))),
-            ("parent".to_owned(), Arc::new(parents.clone())),
-            ("depth".to_owned(), Arc::new(UInt32Array::from(self.depth))),
-            ("name".to_owned(), Arc::new(self.name.finish())),
-            ("system_name".to_owned(), Arc::new(self.system_name.finish())),
-            ("filename".to_owned(), Arc::new(self.filename.finish())),
-            ("line".to_owned(), Arc::new(self.line.finish())),
-            ("column".to_owned(), Arc::new(self.column.finish())),
-            ("address".to_owned(), Arc::new(self.address.finish())),
-            ("is_inlined".to_owned(), Arc::new(self.is_inlined.finish())),
-            ("mapping".to_owned(), Arc::new(self.mapping.finish())),
-            ("build_id".to_owned(), Arc::new(self.build_id.finish())),
-        ];
-        for (column, values) in tree.values.iter().enumerate() {
-            let own = |node: &u32| if *node == NONE { 0 } else { values[*node as usize] };
-            let selfs: Vec<i64> = self.nodes.iter().map(own).collect();
-            let mut totals = selfs.clone();
-            for row in (1..totals.len()).rev() {
-                let parent = parents.value(row) as usize;
-                totals[parent] = totals[parent].wrapping_add(totals[row]);
+    /// What `of_root` and `of` say of the rows, in order.
+    fn rows<T>(&self, of_root: T, mut of: impl FnMut(Frame) -> T) -> Vec<T> {
+        let mut rows = Vec::with_capacity(self.len());
+        rows.push(of_root);
+        for (node, location) in self.tree.tree.location.iter().copied().enumerate().skip(1) {
+            let lines = self.dictionary().locations.line_rows(location);
+            let frames = lines.len().max(1);
+            rows.extend((0..frames).rev().map(|index| {
+                let line = (!lines.is_empty()).then_some(lines.start + index);
+                of(Frame { node, location, line, index, is_outermost: index + 1 == frames })
+            }));
+        }
+        rows
+    }
+
+    /// The rows of the callers; the root's is 0.
+    fn parents(&self) -> Vec<u32> {
+        let mut row = 0;
+        self.rows(0, |frame| {
+            row += 1;
+            match frame.is_outermost {
+                true => self.innermost[self.tree.tree.parent[frame.node] as usize],
+                false => row - 1,
             }
-            let suffix = suffix(column, tree.values.len());
-            columns.push((format!("self{suffix}"), Arc::new(Int64Array::from(selfs))));
-            columns.push((format!("total{suffix}"), Arc::new(Int64Array::from(totals))));
+        })
+    }
+
+    fn column(&self, name: &str) -> Result<ArrayRef> {
+        let maybe = |number: i64| Some(number).filter(|number| *number != 0);
+        let line = |frame: &Frame| frame.line.map(|row| self.dictionary().locations.line(row));
+        Ok(match name {
+            "node" => Arc::new(UInt32Array::from_iter_values((0..=NONE).take(self.len()))),
+            "parent" => {
+                let parents = self.parents().into_iter().enumerate();
+                Arc::new(parents.map(|(row, parent)| (row > 0).then_some(parent)).collect::<UInt32Array>())
+            }
+            "depth" => Arc::new(UInt32Array::from(self.depths())),
+            "name" => self.names()?,
+            "system_name" => self.strings_of_function(|function| function.system_name)?,
+            "filename" => self.strings_of_function(|function| function.filename)?,
+            "line" => {
+                let lines = self.rows(None, |frame| line(&frame).and_then(|line: Line| maybe(line.line)));
+                Arc::new(Int64Array::from(lines))
+            }
+            "column" => {
+                let columns = self.rows(None, |frame| line(&frame).and_then(|line: Line| maybe(line.column)));
+                Arc::new(Int64Array::from(columns))
+            }
+            "address" => {
+                let address = |frame: Frame| self.dictionary().absolute_address(frame.location);
+                let addresses = self.rows(None, |frame| Some(address(frame)).filter(|address| *address != 0));
+                Arc::new(UInt64Array::from(addresses))
+            }
+            "is_inlined" => Arc::new(BooleanArray::from(self.rows(false, |frame| !frame.is_outermost))),
+            "mapping" => self.strings_of_mapping(|mapping| mapping.filename)?,
+            "build_id" => self.strings_of_mapping(|mapping| mapping.build_id)?,
+            "self" | "self_before" => self.values(0),
+            "self_after" => self.values(1),
+            "total" | "total_before" => self.totals(0),
+            "total_after" => self.totals(1),
+            other => return Err(Error::internal("frames have no such column").with("column", other)),
+        })
+    }
+
+    fn depths(&self) -> Vec<u32> {
+        let mut depths: Vec<u32> = Vec::with_capacity(self.len());
+        for (row, parent) in self.parents().into_iter().enumerate() {
+            depths.push(if row == 0 { 0 } else { depths[parent as usize] + 1 });
         }
-        let nullable = |name: &str| !matches!(name, "node" | "depth" | "name" | "is_inlined") && !is_value(name);
-        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| {
-            let nullable = nullable(&name);
-            (name, column, nullable)
-        }))
-        .map_err(wrong)
+        depths
     }
-}
 
-fn is_value(name: &str) -> bool {
-    name.starts_with("self") || name.starts_with("total")
-}
-
-fn suffix(column: usize, columns: usize) -> &'static str {
-    match (columns, column) {
-        (1, _) => "",
-        (_, 0) => "_before",
-        _ => "_after",
+    /// Names as flame graphs show them; each line, and each location without lines, is named once.
+    fn names(&self) -> Result<ArrayRef> {
+        let dictionary = self.dictionary();
+        let locations = &dictionary.locations;
+        let mut names: Vec<String> = vec!["total".to_owned()];
+        let mut keys: HashMap<String, u32> = HashMap::from_iter([("total".to_owned(), 0)]);
+        let (mut of_lines, mut of_locations) = (vec![NONE; locations.line_function.len()], vec![NONE; locations.len()]);
+        let rows = self.rows(0, |frame| {
+            let key = match frame.line {
+                Some(line) => &mut of_lines[line],
+                None => &mut of_locations[frame.location as usize],
+            };
+            if *key == NONE {
+                let name = frame_name(dictionary, frame.location, frame.index);
+                *key = *keys.entry_ref(name.as_ref()).or_insert_with(|| {
+                    names.push(name.clone().into_owned());
+                    u32::try_from(names.len() - 1).unwrap_or(NONE)
+                });
+            }
+            *key
+        });
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values(names));
+        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(UInt32Array::from(rows), names).map_err(wrong)?))
     }
-}
 
-fn push_string(names: &mut Names, dictionary: &Dictionary, id: u32) {
-    match id {
-        0 => names.append_null(),
-        id => names.append_value(dictionary.strings.text(id)),
+    fn strings_of_function(&self, of: impl Fn(Function) -> u32) -> Result<ArrayRef> {
+        let Dictionary { locations, functions, .. } = self.dictionary();
+        self.strings(|frame| {
+            let function = frame.line.map_or(NONE, |row| locations.line_function[row]);
+            if function == NONE { 0 } else { of(functions.get(function)) }
+        })
+    }
+
+    fn strings_of_mapping(&self, of: impl Fn(Mapping) -> u32) -> Result<ArrayRef> {
+        let Dictionary { locations, mappings, .. } = self.dictionary();
+        self.strings(|frame| {
+            let mapping = locations.mapping[frame.location as usize];
+            if mapping == NONE { 0 } else { of(mappings[mapping as usize]) }
+        })
+    }
+
+    /// The strings with the ids that `id` gives; 0 is null, and so is the root's.
+    fn strings(&self, id: impl Fn(&Frame) -> u32) -> Result<ArrayRef> {
+        let strings = &self.dictionary().strings;
+        let mut keys = vec![NONE; strings.len()];
+        let mut used = Vec::new();
+        let rows = self.rows(None, |frame| {
+            let id = id(&frame);
+            let key = (id != 0).then(|| &mut keys[id as usize])?;
+            if *key == NONE {
+                *key = u32::try_from(used.len()).unwrap_or(NONE);
+                used.push(id);
+            }
+            Some(*key)
+        });
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(used.iter().map(|id| strings.text(*id))));
+        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(UInt32Array::from(rows), texts).map_err(wrong)?))
+    }
+
+    /// A value belongs to the innermost frame of its node.
+    fn values(&self, column: usize) -> ArrayRef {
+        let values = &self.tree.values[column];
+        let own = |frame: Frame| if frame.index == 0 { values[frame.node] } else { 0 };
+        Arc::new(Int64Array::from(self.rows(values[0], own)))
+    }
+
+    fn totals(&self, column: usize) -> ArrayRef {
+        let mut totals = self.tree.values[column].clone();
+        for node in (1..totals.len()).rev() {
+            let parent = self.tree.tree.parent[node] as usize;
+            totals[parent] = totals[parent].wrapping_add(totals[node]);
+        }
+        Arc::new(Int64Array::from(self.rows(totals[0], |frame| totals[frame.node])))
     }
 }
 

@@ -45,8 +45,8 @@ pub use reader::{DictionaryCache, SegmentFacts, SegmentReader, StackSums, TableF
 pub use report::ScanReport;
 pub use resolution::{Resolution, RollUps};
 pub use rows::{
-    DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, SeriesRow, SeriesTable, Span,
-    WindowRow, WindowSums, WindowTable, all_labels,
+    DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, SampleColumns, SampleParts,
+    SeriesRow, SeriesTable, Span, WindowRow, WindowSums, WindowTable, all_labels,
 };
 pub use schema::{FORMAT_VERSION, FORMAT_VERSION_KEY, TABLE_KEY, Table};
 pub use seal::{SealedSegment, SealedTable, seal};

@@ -104,9 +104,8 @@ impl<'a> ObservedBatch<'a> {
 
     /// Appends `rows` to `out`, which has `before` rows so far.
     pub(crate) fn read(&self, rows: Range<usize>, before: usize, out: &mut Observed) {
-        let time = |column: &Int64Array, row: usize| column.value(row);
-        append(self.times, rows.clone(), before, (&mut out.times, NO_TIME), time);
-        append(self.end_times, rows.clone(), before, (&mut out.end_times, NO_TIME), time);
+        append_times(self.times, rows.clone(), before, &mut out.times);
+        append_times(self.end_times, rows.clone(), before, &mut out.end_times);
         append(self.trace_ids, rows.clone(), before, (&mut out.trace_ids, [0; 16]), id);
         append(self.span_ids, rows, before, (&mut out.span_ids, [0; 8]), id);
     }
@@ -114,6 +113,17 @@ impl<'a> ObservedBatch<'a> {
 
 fn id<const BYTES: usize>(column: &FixedSizeBinaryArray, row: usize) -> [u8; BYTES] {
     column.value(row).try_into().unwrap_or([0; BYTES])
+}
+
+/// As [`append`]; where no row is null, by whole slices.
+fn append_times(column: Option<&Int64Array>, rows: Range<usize>, before: usize, out: &mut Vec<i64>) {
+    match column {
+        Some(column) if column.null_count() == 0 && !rows.is_empty() => {
+            out.resize(before, NO_TIME);
+            out.extend_from_slice(&column.values()[rows]);
+        }
+        column => append(column, rows, before, (out, NO_TIME), |column, row| column.value(row)),
+    }
 }
 
 /// A column is kept only from the first row on that has a value.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use flamestore_calltree::Observed;
-use flamestore_model::{Labels, ProfileType, Temporality, names};
+use flamestore_model::{Labels, NONE, ProfileType, Temporality, names};
 
-use crate::{ProfileMeta, Resolution};
+use crate::{ProfileMeta, Resolution, observed};
 
 /// Consecutive rows or ids: `first..first + count`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,6 +165,100 @@ pub struct ProfileSamples {
     pub label_sets: Vec<u32>,
     /// What else the labels of each row say.
     pub observed: Observed,
+}
+
+impl ProfileSamples {
+    /// Extends the columns that not every row has a value of, but some row has, to `rows` rows.
+    pub(crate) fn extend_to(&mut self, rows: usize) {
+        if !self.label_sets.is_empty() {
+            self.label_sets.resize(rows, NONE);
+        }
+        self.observed.extend_to(rows);
+    }
+}
+
+/// Which columns of samples are read; the others stay empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleParts {
+    /// The stack of each row.
+    pub stacks: bool,
+    /// The value of each row.
+    pub values: bool,
+    /// The label set of each row.
+    pub label_sets: bool,
+    /// When each row was observed.
+    pub times: bool,
+    /// When that which each row measured ended.
+    pub end_times: bool,
+    /// The trace of each row.
+    pub trace_ids: bool,
+    /// The span of each row.
+    pub span_ids: bool,
+}
+
+impl SampleParts {
+    /// Every column.
+    pub const ALL: Self = Self {
+        stacks: true,
+        values: true,
+        label_sets: true,
+        times: true,
+        end_times: true,
+        trace_ids: true,
+        span_ids: true,
+    };
+
+    /// Those of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            stacks: self.stacks || other.stacks,
+            values: self.values || other.values,
+            label_sets: self.label_sets || other.label_sets,
+            times: self.times || other.times,
+            end_times: self.end_times || other.end_times,
+            trace_ids: self.trace_ids || other.trace_ids,
+            span_ids: self.span_ids || other.span_ids,
+        }
+    }
+
+    /// Their names in the table.
+    pub(crate) fn columns(self, stack_column: &'static str) -> Vec<&'static str> {
+        let observed = [self.times, self.end_times, self.trace_ids, self.span_ids];
+        let own = [(stack_column, self.stacks), ("value", self.values), ("label_set_id", self.label_sets)];
+        own.into_iter()
+            .chain(observed::names().zip(observed))
+            .filter(|(_, wanted)| *wanted)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
+/// The samples of several profiles as columns, in order of their rows in the segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SampleColumns {
+    /// Whose each row is: the place of its profile in the list that was asked for.
+    pub profiles: Vec<u32>,
+    /// What was asked for of each row.
+    pub samples: ProfileSamples,
+}
+
+impl SampleColumns {
+    /// Appends all `samples` of the profile `place`, of which no column was left out.
+    pub fn push(&mut self, place: u32, mut samples: ProfileSamples) {
+        let before = self.profiles.len();
+        let rows = before + samples.stacks.len();
+        self.profiles.resize(rows, place);
+        let all = &mut self.samples;
+        all.stacks.append(&mut samples.stacks);
+        all.values.append(&mut samples.values);
+        if !samples.label_sets.is_empty() {
+            all.label_sets.resize(before, NONE);
+            all.label_sets.append(&mut samples.label_sets);
+        }
+        all.observed.append(before, samples.observed);
+        all.extend_to(rows);
+    }
 }
 
 /// One window of a roll-up of a series: what its profiles come to is a row per stack.

@@ -293,11 +293,6 @@ pub(super) fn times(times: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone(UTC))
 }
 
-/// Times of rows that may have none.
-pub(super) fn maybe_times(times: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    Arc::new(times.collect::<TimestampNanosecondArray>().with_timezone(UTC))
-}
-
 /// Numbers of rows.
 pub(super) fn numbers(numbers: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(numbers))

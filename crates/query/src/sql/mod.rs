@@ -21,12 +21,14 @@ mod parameters;
 mod pg_types;
 mod plain;
 mod rows;
+mod sample_rows;
 mod segments;
 mod stack_names;
 mod statement;
 mod table;
 mod times;
 mod tree_functions;
+mod unit_names;
 
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, Int32Builder, ListArray, MapArray,
-    StringArray, StringBuilder, StructArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, ListArray, MapArray, StringArray,
+    StringBuilder, StructArray, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, UInt32Type};
@@ -155,10 +155,10 @@ impl ScalarUDFImpl for NameFunction {
         let known = self.names.known();
         Ok(ColumnarValue::Array(match self.ask {
             Ask::Named(Kind::Text) => texts(&known, numbers)?,
-            Ask::Named(Kind::Name) => coded(&known, numbers)?,
+            Ask::Named(Kind::Name) => coded(&self.names, &known, numbers)?,
             Ask::Named(Kind::Stack) => stacks(&known, numbers)?,
             Ask::Named(Kind::Labels) => labels(&known, numbers)?,
-            Ask::CodedStack => coded_stacks(&known, numbers)?,
+            Ask::CodedStack => coded_stacks(&self.names, &known, numbers)?,
             Ask::Label { is_never_null } => {
                 let name = literal(&args.args[1])?;
                 values(&known, numbers, &name, is_never_null)?
@@ -209,43 +209,59 @@ fn texts(known: &Known, numbers: &UInt32Array) -> Result<ArrayRef> {
     Ok(Arc::new(texts.finish()))
 }
 
-/// The texts that a batch has, each once, and the places of all.
-struct Coding<'a> {
-    known: &'a Known,
-    places: Vec<i32>,
-    texts: Vec<u32>,
+/// Dictionaries for the names of one batch: all texts of the statement, shared with other batches, where the batch has at least as
+/// many names; else the texts that it has, each once.
+enum Coding<'a> {
+    Shared(Arc<StringArray>),
+    Own { known: &'a Known, places: HashMap<u32, i32>, texts: Vec<u32> },
 }
 
 impl<'a> Coding<'a> {
-    fn new(known: &'a Known) -> Self {
-        Self { known, places: vec![-1; known.texts()], texts: Vec::new() }
+    /// A dictionary for so many `entries`.
+    fn new(names: &Names, known: &'a Known, entries: usize) -> Self {
+        let shared = if known.texts() <= entries { names.dictionary(known) } else { None };
+        shared.map_or_else(|| Self::Own { known, places: HashMap::new(), texts: Vec::new() }, Self::Shared)
     }
 
+    /// Appends the keys of `numbers` to `keys`.
     #[inline]
-    fn place(&mut self, text: u32) -> i32 {
-        let place = &mut self.places[text as usize];
-        if *place < 0 {
-            *place = i32::try_from(self.texts.len()).unwrap_or(i32::MAX);
-            self.texts.push(text);
+    fn extend(&mut self, keys: &mut Vec<i32>, numbers: &[u32]) {
+        match self {
+            // There are fewer texts than 2³¹, so that their numbers are keys.
+            Self::Shared(_) => keys.extend_from_slice(bytemuck::cast_slice(numbers)),
+            Self::Own { places, texts, .. } => keys.extend(numbers.iter().map(|text| {
+                *places.entry(*text).or_insert_with(|| {
+                    texts.push(*text);
+                    i32::try_from(texts.len() - 1).unwrap_or(i32::MAX)
+                })
+            })),
         }
-        *place
     }
 
     fn finish(self, keys: Int32Array) -> Result<ArrayRef> {
-        let texts = || self.texts.iter().map(|text| self.known.text(*text));
-        check_size(texts().map(str::len).sum(), keys.len())?;
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts()));
+        let texts: ArrayRef = match self {
+            Self::Shared(texts) => texts,
+            Self::Own { known, texts, .. } => {
+                let texts = || texts.iter().map(|text| known.text(*text));
+                check_size(texts().map(str::len).sum(), keys.len())?;
+                Arc::new(StringArray::from_iter_values(texts()))
+            }
+        };
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, texts)?))
     }
 }
 
-fn coded(known: &Known, numbers: &UInt32Array) -> Result<ArrayRef> {
-    let mut coding = Coding::new(known);
-    let mut keys = Int32Builder::with_capacity(numbers.len());
-    for number in numbers {
-        keys.append_option(number.map(|number| coding.place(number)));
+fn coded(names: &Names, known: &Known, numbers: &UInt32Array) -> Result<ArrayRef> {
+    let mut coding = Coding::new(names, known, numbers.len());
+    let mut keys = Vec::with_capacity(numbers.len());
+    match numbers.nulls() {
+        None => coding.extend(&mut keys, numbers.values()),
+        Some(_) => numbers.iter().for_each(|number| match number {
+            Some(number) => coding.extend(&mut keys, &[number]),
+            None => keys.push(0),
+        }),
     }
-    coding.finish(keys.finish())
+    coding.finish(Int32Array::try_new(keys.into(), numbers.nulls().cloned())?)
 }
 
 /// The offsets of lists of these lengths.
@@ -270,14 +286,12 @@ fn stacks(known: &Known, numbers: &UInt32Array) -> Result<ArrayRef> {
     list(offsets(frame_counts(known, numbers)), Arc::new(names.finish()), numbers)
 }
 
-fn coded_stacks(known: &Known, numbers: &UInt32Array) -> Result<ArrayRef> {
+fn coded_stacks(names: &Names, known: &Known, numbers: &UInt32Array) -> Result<ArrayRef> {
     let entries = frame_counts(known, numbers).sum();
     check_size(0, entries)?;
-    let mut coding = Coding::new(known);
+    let mut coding = Coding::new(names, known, entries);
     let mut keys: Vec<i32> = Vec::with_capacity(entries);
-    for number in numbers.iter().flatten() {
-        keys.extend(known.stack(number).iter().map(|frame| coding.place(*frame)));
-    }
+    numbers.iter().flatten().for_each(|number| coding.extend(&mut keys, known.stack(number)));
     let names = coding.finish(Int32Array::from(keys))?;
     list(offsets(frame_counts(known, numbers)), names, numbers)
 }

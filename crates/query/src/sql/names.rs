@@ -12,19 +12,24 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
+use arrow::array::{Array, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use flamestore_model::{Error, Labels, Result};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::budget::Budget;
 
 /// Bytes of an entry beside its text or run, about.
-const ENTRY_BYTES: usize = 24;
+const ENTRY_BYTES: usize = 28;
 
 /// The names of one statement.
 pub(super) struct Names {
     known: RwLock<Known>,
+    /// All texts, as they were when a dictionary of them was last asked for.
+    dictionary: Mutex<Arc<StringArray>>,
     budget: Budget,
 }
 
@@ -36,12 +41,25 @@ impl Names {
     pub(super) fn new(budget: Budget) -> Result<Self> {
         let mut known = Known::default();
         known.add_text("")?;
-        Ok(Self { known: RwLock::new(known), budget })
+        Ok(Self { known: RwLock::new(known), dictionary: Mutex::new(Arc::new(StringArray::new_null(0))), budget })
     }
 
     /// What is known, to look up.
     pub(super) fn known(&self) -> RwLockReadGuard<'_, Known> {
         self.known.read()
+    }
+
+    /// The texts of `known` by number; the same array until there are more of them. `None` where one array does not hold them.
+    pub(super) fn dictionary(&self, known: &Known) -> Option<Arc<StringArray>> {
+        let mut dictionary = self.dictionary.lock();
+        if dictionary.len() != known.texts() {
+            let ends = known.ends.iter().map(|end| i32::try_from(*end).ok());
+            let offsets: Vec<i32> = std::iter::once(Some(0)).chain(ends).collect::<Option<_>>()?;
+            let bytes = Buffer::from(known.bytes.as_bytes());
+            let texts = StringArray::try_new(OffsetBuffer::new(offsets.into()), bytes, None).ok()?;
+            *dictionary = Arc::new(texts);
+        }
+        Some(Arc::clone(&dictionary))
     }
 
     /// Has `add` give numbers to what may be new.
@@ -158,7 +176,11 @@ impl Known {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.ends.len() * ENTRY_BYTES + self.stacks.memory_bytes() + self.labels.memory_bytes()
+        // The bytes and their ends a second time for the dictionary.
+        2 * self.bytes.capacity()
+            + self.ends.len() * ENTRY_BYTES
+            + self.stacks.memory_bytes()
+            + self.labels.memory_bytes()
     }
 }
 

@@ -4,25 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListBuilder, MapBuilder, StringBuilder, UInt32Array};
+use arrow::array::{ArrayRef, ListBuilder, StringBuilder, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
-use flamestore_calltree::{LabelBytes, NO_TIME, NONE, Observation, SealedDictionary};
+use flamestore_calltree::SealedDictionary;
 use flamestore_model::{Error, Result, TimeRange};
-use flamestore_segment::{ProfileDetail, ProfileRow, ProfileSamples, ScanReport, SeriesRow};
-use flamestore_store::HeadSelection;
-use hashbrown::HashMap;
-use parking_lot::Mutex;
-
-use super::columns::{
-    self, NUMBER_OF, Shown, as_labels, counts, hexadecimal, maybe_times, numbers, texts, times, unknown_column,
+use flamestore_segment::{
+    ProfileDetail, ProfileRow, ProfileSamples, SampleColumns, SampleParts, ScanReport, SeriesRow,
 };
-use super::names::Names;
+use flamestore_store::HeadSelection;
+
+use super::columns::{self, NUMBER_OF, Shown, counts, hexadecimal, numbers, texts, times, unknown_column};
+use super::sample_rows::{self, SampleRows};
 use super::stack_names::{StackNames, StackTest};
+use super::unit_names::UnitNames;
 use crate::export::{parts, rows_bytes};
 use crate::plan::{dictionary_bytes, entry_of, service_of};
 use crate::selection::{Source, Unit};
-use crate::tables::batches::label_field_names;
 use crate::tables::with_profiles;
 
 /// Sample rows that a part has at most, if it has more than one profile.
@@ -39,9 +37,9 @@ pub(super) trait Rows: Send {
     /// `Internal` when there is no such column; `Corrupt` when an id refers to nothing.
     fn column(&self, name: &str, rows: Range<usize>) -> Result<ArrayRef>;
 
-    /// How many frames the stack of a row has, where rows have stacks.
-    fn frames(&self, _row: usize) -> u32 {
-        0
+    /// How many frames the stacks of these rows have, where they have stacks.
+    fn frames(&self, _rows: Range<usize>) -> Box<dyn Iterator<Item = u32> + '_> {
+        Box::new(std::iter::empty())
     }
 
     /// Bytes that they hold, about.
@@ -74,8 +72,8 @@ pub(super) struct Reads {
     stacks: Arc<[StackTest]>,
     /// Whether a column is asked for that only the details of profiles have.
     has_details: bool,
-    /// Whether a column is asked for that only samples have.
-    has_samples: bool,
+    /// What of samples is asked for: nothing where all columns are of their profiles.
+    parts: SampleParts,
     /// Whether stacks are asked for, by name or number.
     has_stacks: bool,
 }
@@ -96,9 +94,10 @@ impl Reads {
     pub(super) fn new(shown: Shown, range: TimeRange, stacks: Arc<[StackTest]>, schema: &SchemaRef) -> Self {
         let is_detail = |name: &str| matches!(name, "profile_id" | "duration_nano" | "period");
         let names = || schema.fields().iter().map(|field| field.name().trim_start_matches(NUMBER_OF));
-        let has_samples = !stacks.is_empty() || names().any(is_of_sample);
+        let of_tests = SampleParts { stacks: !stacks.is_empty(), ..SampleParts::default() };
+        let parts = names().filter_map(sample_rows::parts_for).fold(of_tests, SampleParts::and);
         let (has_details, has_stacks) = (names().any(is_detail), names().any(|name| name == "stack"));
-        Self { shown, range, stacks, has_details, has_samples, has_stacks }
+        Self { shown, range, stacks, has_details, parts, has_stacks }
     }
 
     /// Whether stacks are asked for, by name or number.
@@ -223,25 +222,27 @@ impl Reads {
         scan: &mut ScanReport,
     ) -> Result<Read> {
         let mut read = Read { profiles: profiles.len(), ..Read::default() };
-        if let (Source::Segment(stored), false) = (&unit.source, self.has_samples) {
+        if let (Source::Segment(stored), true) = (&unit.source, self.parts == SampleParts::default()) {
             let details =
                 if self.has_details { stored.reader.profile_details(&profiles, scan).await? } else { Vec::new() };
             read.rows = Some(Box::new(SampleRows::of_profiles(unit.clone(), unit_names.clone(), profiles, details)));
             return Ok(read);
         }
-        let (sealed, head) = match &unit.source {
-            Source::Segment(stored) => (stored.reader.load_dictionary(id, scan).await?, None),
+        let (sealed, of_head) = match &unit.source {
+            Source::Segment(stored) if self.parts.stacks || self.parts.label_sets => {
+                (Some(stored.reader.load_dictionary(id, scan).await?), None)
+            }
+            Source::Segment(_) => (None, None),
             Source::Head(view) => {
                 let selection = head_selection(view, id, profiles.clone());
                 let view = Arc::clone(view);
                 let head = off_thread(move || view.samples(&selection)).await?;
-                (Arc::new(head.sealed), Some((head.details, head.samples)))
+                (Some(Arc::new(head.sealed)), Some((head.details, columns_of(head.samples))))
             }
         };
-        let names = unit_names.stacks(sealed);
-        let passing = match self.stacks.is_empty() {
-            true => None,
-            false => {
+        let names = sealed.map(|sealed| unit_names.stacks(sealed));
+        let passing = match &names {
+            Some(names) if !self.stacks.is_empty() => {
                 let passing = names.passing(&self.stacks)?;
                 read.stacks_tested = passing.len();
                 read.stacks_fitting = passing.iter().filter(|passes| **passes).count();
@@ -250,21 +251,31 @@ impl Reads {
                 }
                 Some(passing)
             }
+            _ => None,
         };
-        let (details, samples) = match (&unit.source, head) {
-            (_, Some(head)) => head,
+        let (details, columns) = match (&unit.source, of_head) {
+            (_, Some(of_head)) => of_head,
             (Source::Segment(stored), None) => {
                 let details =
                     if self.has_details { stored.reader.profile_details(&profiles, scan).await? } else { Vec::new() };
                 let entry = entry_of(&stored.reader, id).await?;
-                (details, stored.reader.samples(&entry, &profiles, scan).await?)
+                (details, stored.reader.sample_columns(&entry, &profiles, self.parts, scan).await?)
             }
             (Source::Head(_), None) => return Err(Error::internal("a head gave no samples")),
         };
         let of = SampleRows::of_profiles(unit.clone(), unit_names.clone(), profiles, details);
-        read.rows = Some(Box::new(of.with_samples(names, samples, passing.as_deref())?));
+        read.rows = Some(Box::new(of.with_samples(names, columns, passing.as_deref())?));
         Ok(read)
     }
+}
+
+/// The samples of a list of profiles one after the other.
+fn columns_of(profiles: Vec<ProfileSamples>) -> SampleColumns {
+    let mut columns = SampleColumns::default();
+    for (place, samples) in (0..).zip(profiles) {
+        columns.push(place, samples);
+    }
+    columns
 }
 
 /// Rows of `profiles` are read in as many parts as keep their details small.
@@ -393,11 +404,11 @@ impl Rows for FunctionRows {
 }
 
 /// The columns of a stack.
-fn stack_column(names: &StackNames, name: &str, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+pub(super) fn stack_column(names: &StackNames, name: &str, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
     Ok(match name {
         "leaf" => names.leaf_column(stacks)?,
         "root" => names.root_column(stacks)?,
-        "depth" => counts(stacks.map(|stack| names.depth(stack))),
+        "depth" => counts(names.depths(stacks)),
         "stack_id" => texts(stacks.map(|stack| Some(hexadecimal(&names.id(stack).to_be_bytes())))),
         "stack" => {
             let mut lists = ListBuilder::new(StringBuilder::new());
@@ -431,253 +442,11 @@ impl Rows for StackRows {
         }
     }
 
-    fn frames(&self, row: usize) -> u32 {
-        self.names.depth(self.picked[row])
+    fn frames(&self, rows: Range<usize>) -> Box<dyn Iterator<Item = u32> + '_> {
+        Box::new(self.names.depths(self.picked[rows].iter().copied()))
     }
 
     fn memory_bytes(&self) -> usize {
         dictionary_bytes(&self.names.sealed().dictionary) + self.names.memory_bytes()
-    }
-}
-
-struct SampleRows {
-    unit: Unit,
-    unit_names: UnitNames,
-    profiles: Vec<ProfileRow>,
-    details: Vec<ProfileDetail>,
-    /// What the samples are, where a column asks for them.
-    samples: Option<(Arc<StackNames>, Vec<ProfileSamples>)>,
-    /// Those that pass: the profile and the row in it.
-    rows: Vec<(u32, u32)>,
-}
-
-impl SampleRows {
-    /// All samples of `profiles`, without what they are.
-    fn of_profiles(unit: Unit, unit_names: UnitNames, profiles: Vec<ProfileRow>, details: Vec<ProfileDetail>) -> Self {
-        let of = |(profile, row): (u32, &ProfileRow)| (0..row.row_count).map(move |row| (profile, row));
-        let rows = (0..).zip(&profiles).flat_map(of).collect();
-        Self { unit, unit_names, profiles, details, samples: None, rows }
-    }
-
-    /// Those whose stacks pass, with what they are.
-    fn with_samples(
-        mut self,
-        names: Arc<StackNames>,
-        samples: Vec<ProfileSamples>,
-        passing: Option<&[bool]>,
-    ) -> Result<Self> {
-        let label_sets = names.sealed().dictionary.label_sets.len();
-        self.rows.clear();
-        for (profile, of) in (0..).zip(&samples) {
-            if let Some(stack) = of.stacks.iter().find(|stack| **stack as usize >= names.len()) {
-                return Err(Error::corrupt("a sample refers to a stack that does not exist").with("stack", stack));
-            }
-            if let Some(set) = of.label_sets.iter().find(|set| **set != NONE && **set as usize >= label_sets) {
-                return Err(Error::corrupt("a sample refers to a label set that does not exist").with("label_set", set));
-            }
-            let passes = |(_, stack): &(u32, &u32)| passing.is_none_or(|passing| passing[**stack as usize]);
-            self.rows.extend((0..).zip(&of.stacks).filter(passes).map(|(row, _)| (profile, row)));
-        }
-        self.samples = Some((names, samples));
-        Ok(self)
-    }
-
-    fn samples(&self) -> Result<(&Arc<StackNames>, &[ProfileSamples])> {
-        let samples = self.samples.as_ref().map(|(names, samples)| (names, samples.as_slice()));
-        samples.ok_or_else(|| Error::internal("samples were not read"))
-    }
-
-    fn sample_column(&self, name: &str, of: &[(u32, u32)]) -> Result<ArrayRef> {
-        let (names, samples) = self.samples()?;
-        let samples = || of.iter().map(|(profile, row)| (&samples[*profile as usize], *row as usize));
-        let observed = || samples().map(|(samples, row)| samples.observed.get(row));
-        let time = |time: Option<&i64>| time.copied().filter(|time| *time != NO_TIME);
-        Ok(match name {
-            "value" => numbers(samples().map(|(samples, row)| samples.values[row])),
-            "sample_labels" => self.sample_labels(of)?,
-            "observed_time" => maybe_times(samples().map(|(of, row)| time(of.observed.times.get(row)))),
-            "ended_time" => maybe_times(samples().map(|(of, row)| time(of.observed.end_times.get(row)))),
-            "trace_id" => texts(observed().map(|of| (of.trace_id != [0; 16]).then(|| hexadecimal(&of.trace_id)))),
-            "span_id" => texts(observed().map(|of| (of.span_id != [0; 8]).then(|| hexadecimal(&of.span_id)))),
-            name => stack_column(names, name, samples().map(|(samples, row)| samples.stacks[row]))?,
-        })
-    }
-
-    /// The numbers of names.
-    fn number_column(&self, name: &str, of: &[(u32, u32)]) -> Result<ArrayRef> {
-        if !is_of_sample(name) {
-            let profiles = of.iter().map(|(profile, _)| &self.profiles[*profile as usize]);
-            let numbers = self.unit_names.of_profiles(&self.unit, name, profiles)?;
-            return Ok(Arc::new(numbers.into_iter().collect::<UInt32Array>()));
-        }
-        let (names, samples) = self.samples()?;
-        let known = &self.unit_names.names;
-        let stacks = of.iter().map(|(profile, row)| samples[*profile as usize].stacks[*row as usize]);
-        let sets = of
-            .iter()
-            .map(|(profile, row)| samples[*profile as usize].label_sets.get(*row as usize).copied().unwrap_or(NONE));
-        match name {
-            "stack" => names.stack_numbers(known, stacks),
-            "leaf" => names.leaf_numbers(known, stacks),
-            "root" => names.root_numbers(known, stacks),
-            "sample_labels" => names.label_numbers(known, sets),
-            other => Err(unknown_column(other)),
-        }
-    }
-
-    fn sample_labels(&self, rows: &[(u32, u32)]) -> Result<ArrayRef> {
-        let (names, samples) = self.samples()?;
-        let dictionary = &names.sealed().dictionary;
-        let mut maps = MapBuilder::new(Some(label_field_names()), StringBuilder::new(), StringBuilder::new());
-        for (profile, row) in rows {
-            let set = samples[*profile as usize].label_sets.get(*row as usize).copied().unwrap_or(NONE);
-            dictionary.row_labels(set, &Observation::NONE, |key, value| {
-                maps.keys().append_value(String::from_utf8_lossy(key));
-                match value {
-                    LabelBytes::Str(text) => maps.values().append_value(String::from_utf8_lossy(text)),
-                    LabelBytes::Num(number, _) => maps.values().append_value(number.to_string()),
-                }
-            });
-            maps.append(true).map_err(columns::wrong)?;
-        }
-        as_labels(maps.finish())
-    }
-}
-
-impl Rows for SampleRows {
-    fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    fn column(&self, name: &str, rows: Range<usize>) -> Result<ArrayRef> {
-        let of = &self.rows[rows];
-        if let Some(name) = name.strip_prefix(NUMBER_OF) {
-            return self.number_column(name, of);
-        }
-        if is_of_sample(name) {
-            return self.sample_column(name, of);
-        }
-        let profiles = || of.iter().map(|(profile, _)| &self.profiles[*profile as usize]);
-        let metas = || {
-            let details = of.iter().map(|(profile, _)| self.details.get(*profile as usize).map(|detail| &detail.meta));
-            details.collect::<Option<Vec<_>>>().ok_or_else(|| unknown_column(name))
-        };
-        Ok(match name {
-            "time" => times(profiles().map(|row| row.time_unix_nano)),
-            "time_unix_nano" => numbers(profiles().map(|row| row.time_unix_nano)),
-            "profile_id" => texts(metas()?.into_iter().map(|meta| Some(hexadecimal(meta.id.as_bytes())))),
-            "duration_nano" => numbers(metas()?.into_iter().map(|meta| meta.duration_nano)),
-            "period" => numbers(metas()?.into_iter().map(|meta| meta.period)),
-            "segment" => repeated(&self.unit.id, of.len()),
-            name => {
-                let series = profiles().map(|row| self.unit.series_of(row)).collect::<Result<Vec<_>>>()?;
-                columns::of_series(name, series.into_iter())?.ok_or_else(|| unknown_column(name))?
-            }
-        })
-    }
-
-    fn frames(&self, row: usize) -> u32 {
-        let (profile, row) = self.rows[row];
-        let depth = |(names, samples): &(Arc<StackNames>, Vec<ProfileSamples>)| {
-            names.depth(samples[profile as usize].stacks[row as usize])
-        };
-        self.samples.as_ref().map_or(0, depth)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        let of_samples = self.samples.as_ref().map_or(0, |(names, samples)| {
-            let observed: usize = samples.iter().map(|samples| samples.observed.memory_bytes()).sum();
-            observed + dictionary_bytes(&names.sealed().dictionary) + names.memory_bytes()
-        });
-        rows_bytes(&self.profiles) + self.rows.len() * 8 + of_samples
-    }
-}
-
-/// Whether the column `name` of `samples` is of the samples themselves, and not of their profile or series.
-fn is_of_sample(name: &str) -> bool {
-    matches!(
-        name,
-        "value"
-            | "stack"
-            | "leaf"
-            | "root"
-            | "depth"
-            | "stack_id"
-            | "sample_labels"
-            | "observed_time"
-            | "ended_time"
-            | "trace_id"
-            | "span_id"
-    )
-}
-
-/// The numbers of what a unit has names for, found once for a series, a stack or a set of labels.
-#[derive(Clone)]
-pub(super) struct UnitNames {
-    names: Arc<Names>,
-    found: Arc<Mutex<Found>>,
-}
-
-#[derive(Default)]
-struct Found {
-    /// The stacks of the dictionary that was read last.
-    stacks: Option<Arc<StackNames>>,
-    /// By column, then by series.
-    series: HashMap<String, HashMap<u32, u32>>,
-}
-
-impl UnitNames {
-    /// Nothing found yet.
-    pub(super) fn new(names: Arc<Names>) -> Self {
-        Self { names, found: Arc::default() }
-    }
-
-    /// The stacks of `sealed` by name.
-    fn stacks(&self, sealed: Arc<SealedDictionary>) -> Arc<StackNames> {
-        let mut found = self.found.lock();
-        match &found.stacks {
-            Some(stacks) if stacks.is_of(&sealed) => Arc::clone(stacks),
-            _ => Arc::clone(found.stacks.insert(Arc::new(StackNames::new(sealed)))),
-        }
-    }
-
-    /// The numbers of what the column `name` says of the series of `profiles`.
-    ///
-    /// # Errors
-    /// `Internal` when there is no such column; `Corrupt` when a series does not exist; `Exhausted` when there are too many
-    /// names.
-    fn of_profiles<'a>(
-        &self,
-        unit: &Unit,
-        name: &str,
-        profiles: impl Iterator<Item = &'a ProfileRow>,
-    ) -> Result<Vec<u32>> {
-        let mut found = self.found.lock();
-        let numbers = found.series.entry_ref(name).or_default();
-        let mut last = None;
-        let number = |profile: &ProfileRow| match last {
-            Some((series, number)) if series == profile.series_id => Ok(number),
-            _ => {
-                let number = match numbers.get(&profile.series_id) {
-                    Some(number) => *number,
-                    None => {
-                        let number = self.number(unit, name, profile)?;
-                        numbers.insert(profile.series_id, number);
-                        number
-                    }
-                };
-                last = Some((profile.series_id, number));
-                Ok(number)
-            }
-        };
-        profiles.map(number).collect()
-    }
-
-    fn number(&self, unit: &Unit, name: &str, profile: &ProfileRow) -> Result<u32> {
-        let series = unit.series_of(profile)?;
-        self.names.add(|known| match name {
-            "segment" => known.add_text(&unit.id),
-            name => columns::number_of_series(name, series, known)?.ok_or_else(|| unknown_column(name)),
-        })
     }
 }

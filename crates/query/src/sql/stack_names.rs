@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray, UInt32Array};
 use arrow::datatypes::Int32Type;
-use flamestore_calltree::{LabelBytes, Observation, SealedDictionary, frame_name};
-use flamestore_model::{Error, NONE, Result};
+use flamestore_calltree::{LabelBytes, Observation, SealedDictionary, frame_name, function_name};
+use flamestore_model::{Error, NONE, Result, place_name};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use regex::Regex;
@@ -53,7 +53,8 @@ pub(super) struct StackNames {
     leaves: OnceLock<Ends>,
     roots: OnceLock<Ends>,
     ids: OnceLock<Vec<u64>>,
-    depths: OnceLock<Vec<u32>>,
+    /// How many frames each stack has, once that was asked for, or [`NONE`].
+    depths: Mutex<Vec<u32>>,
     numbers: Mutex<Numbers>,
 }
 
@@ -61,8 +62,10 @@ pub(super) struct StackNames {
 #[derive(Default)]
 struct Numbers {
     stacks: Vec<u32>,
-    /// Of the names of each location, innermost last.
-    frames: HashMap<u32, Vec<u32>>,
+    /// Of the strings of the dictionary, or [`NONE`].
+    strings: Vec<u32>,
+    /// Of the locations that no function names.
+    places: HashMap<u32, u32>,
     label_sets: Vec<u32>,
     leaves: Vec<u32>,
     roots: Vec<u32>,
@@ -77,7 +80,7 @@ struct Ends {
 impl StackNames {
     pub(super) fn new(sealed: Arc<SealedDictionary>) -> Self {
         let (leaves, roots) = (OnceLock::new(), OnceLock::new());
-        Self { sealed, leaves, roots, ids: OnceLock::new(), depths: OnceLock::new(), numbers: Mutex::default() }
+        Self { sealed, leaves, roots, ids: OnceLock::new(), depths: Mutex::default(), numbers: Mutex::default() }
     }
 
     /// Whether these are the stacks of `sealed`.
@@ -110,13 +113,20 @@ impl StackNames {
         }
     }
 
-    /// How many frames `stack` has.
-    pub(super) fn depth(&self, stack: u32) -> u32 {
-        let depths = self.depths.get_or_init(|| {
-            let frames = |location| u32::try_from(frame_count(&self.sealed, location)).unwrap_or(u32::MAX);
-            self.down(0, |caller, location| u32::saturating_add(*caller, frames(location)))
-        });
-        depths[self.node(stack)]
+    /// How many frames each of `stacks` has.
+    pub(super) fn depths<'a>(&'a self, stacks: impl Iterator<Item = u32> + 'a) -> impl Iterator<Item = u32> + 'a {
+        let mut known = self.depths.lock();
+        known.resize(self.len(), NONE);
+        stacks.map(move |stack| {
+            let depth = &mut known[stack as usize];
+            if *depth == NONE {
+                let SealedDictionary { tree, leaves, .. } = &*self.sealed;
+                let frames = |location| frame_count(&self.sealed, location);
+                let frames: usize = tree.stack(leaves[stack as usize]).into_iter().map(frames).sum();
+                *depth = u32::try_from(frames).unwrap_or(NONE - 1);
+            }
+            *depth
+        })
     }
 
     /// A hash of the names of the frames of `stack`: the same in all dictionaries.
@@ -152,21 +162,31 @@ impl StackNames {
     ///
     /// # Errors
     /// `Exhausted` when there are too many names, or there is no memory for them.
-    pub(super) fn stack_numbers(&self, names: &Names, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+    pub(super) fn stack_numbers(&self, names: &Names, stacks: &[u32]) -> Result<ArrayRef> {
         let mut numbers = self.numbers.lock();
-        let Numbers { stacks: known, frames, .. } = &mut *numbers;
+        let Numbers { stacks: known, strings, places, .. } = &mut *numbers;
+        let SealedDictionary { dictionary, tree, leaves } = &*self.sealed;
         known.resize(self.len(), NONE);
+        strings.resize(dictionary.strings.len(), NONE);
+        let mut of_stack = Vec::new();
         let number = |stack: u32, names: &mut Known| {
-            let SealedDictionary { tree, leaves, .. } = &*self.sealed;
-            let mut of_stack = Vec::new();
+            of_stack.clear();
             for location in tree.stack(leaves[stack as usize]) {
-                if !frames.contains_key(&location) {
-                    let lines = (0..frame_count(&self.sealed, location)).rev();
-                    let name = |line| names.add_text(&frame_name(&self.sealed.dictionary, location, line));
-                    let of_location = lines.map(name).collect::<Result<_>>()?;
-                    frames.insert(location, of_location);
+                let lines = dictionary.locations.line_rows(location);
+                let unnamed = lines.is_empty().then_some(None);
+                for name in lines.rev().map(|line| function_name(dictionary, line)).chain(unnamed) {
+                    let number = match name {
+                        Some(string) => &mut strings[string as usize],
+                        None => places.entry(location).or_insert(NONE),
+                    };
+                    if *number == NONE {
+                        *number = match name {
+                            Some(string) => names.add_text(&dictionary.strings.text(string))?,
+                            None => names.add_text(&place_name(dictionary.absolute_address(location)))?,
+                        };
+                    }
+                    of_stack.push(*number);
                 }
-                of_stack.extend(frames.get(&location).into_iter().flatten());
             }
             names.add_stack(&of_stack)
         };
@@ -177,7 +197,7 @@ impl StackNames {
     ///
     /// # Errors
     /// As [`Self::stack_numbers`].
-    pub(super) fn label_numbers(&self, names: &Names, sets: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+    pub(super) fn label_numbers(&self, names: &Names, sets: &[u32]) -> Result<ArrayRef> {
         let mut numbers = self.numbers.lock();
         let dictionary = &self.sealed.dictionary;
         // The last one is for no set.
@@ -196,14 +216,15 @@ impl StackNames {
             let pairs = texts.map(|text| names.add_text(text)).collect::<Result<Vec<_>>>()?;
             names.add_pairs(&pairs)
         };
-        number_column(names, &mut numbers.label_sets, sets.map(|set| if set == NONE { none } else { set }), number)
+        let sets: Vec<u32> = sets.iter().map(|set| if *set == NONE { none } else { *set }).collect();
+        number_column(names, &mut numbers.label_sets, &sets, number)
     }
 
     /// The numbers of the innermost frames of `stacks`, as a column.
     ///
     /// # Errors
     /// As [`Self::stack_numbers`].
-    pub(super) fn leaf_numbers(&self, names: &Names, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+    pub(super) fn leaf_numbers(&self, names: &Names, stacks: &[u32]) -> Result<ArrayRef> {
         self.leaves().number_column(names, &mut self.numbers.lock().leaves, stacks)
     }
 
@@ -211,7 +232,7 @@ impl StackNames {
     ///
     /// # Errors
     /// As [`Self::stack_numbers`].
-    pub(super) fn root_numbers(&self, names: &Names, stacks: impl Iterator<Item = u32>) -> Result<ArrayRef> {
+    pub(super) fn root_numbers(&self, names: &Names, stacks: &[u32]) -> Result<ArrayRef> {
         self.roots().number_column(names, &mut self.numbers.lock().roots, stacks)
     }
 
@@ -323,21 +344,16 @@ impl Ends {
     }
 
     /// The numbers of the ends of `stacks`; `numbers` are those of the names, once they were asked for.
-    fn number_column(
-        &self,
-        names: &Names,
-        numbers: &mut Vec<u32>,
-        stacks: impl Iterator<Item = u32>,
-    ) -> Result<ArrayRef> {
+    fn number_column(&self, names: &Names, numbers: &mut Vec<u32>, stacks: &[u32]) -> Result<ArrayRef> {
         if numbers.len() != self.names.len() {
             let texts = || self.names.iter().map(Option::unwrap_or_default);
             *numbers = names.add(|names| texts().map(|text| names.add_text(text)).collect())?;
         }
-        let number = |stack: u32| {
-            let key = self.keys[stack as usize].and_then(|key| usize::try_from(key).ok());
+        let number = |stack: &u32| {
+            let key = self.keys[*stack as usize].and_then(|key| usize::try_from(key).ok());
             key.map(|key| numbers[key])
         };
-        Ok(Arc::new(stacks.map(number).collect::<UInt32Array>()))
+        Ok(Arc::new(stacks.iter().map(number).collect::<UInt32Array>()))
     }
 }
 
@@ -345,13 +361,12 @@ impl Ends {
 fn number_column(
     names: &Names,
     known: &mut [u32],
-    rows: impl Iterator<Item = u32>,
+    rows: &[u32],
     mut find: impl FnMut(u32, &mut Known) -> Result<u32>,
 ) -> Result<ArrayRef> {
-    let rows: Vec<u32> = rows.collect();
     if rows.iter().any(|row| known[*row as usize] == NONE) {
         names.add(|names| {
-            for row in &rows {
+            for row in rows {
                 if known[*row as usize] == NONE {
                     known[*row as usize] = find(*row, names)?;
                 }
@@ -359,7 +374,7 @@ fn number_column(
             Ok(())
         })?;
     }
-    Ok(Arc::new(UInt32Array::from_iter_values(rows.into_iter().map(|row| known[row as usize]))))
+    Ok(Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| known[*row as usize]))))
 }
 
 /// How many frames a location is; at least 1.

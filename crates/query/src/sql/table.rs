@@ -30,8 +30,9 @@ use flamestore_segment::ScanReport;
 use super::columns::{self, NUMBER_OF, Shown};
 use super::named::Kind;
 use super::names::Names;
-use super::rows::{Part, Reads, Rows, UnitNames};
+use super::rows::{Part, Reads, Rows};
 use super::stack_names::StackTest;
+use super::unit_names::{SharedNames, UnitNames};
 use crate::budget::Budget;
 use crate::error::{is_damage, outward};
 use crate::metrics::ScanMetrics;
@@ -231,9 +232,13 @@ struct Share {
     fate: Arc<Fate>,
 }
 
-/// What became of a unit, for all who read a share of it: either rows of it were given, or it is left out.
+/// What became of a unit, for all who read a share of it: either rows of it were given, or it is left out. And the numbers of its
+/// names, while one of them reads it.
 #[derive(Debug, Default)]
-struct Fate(AtomicU8);
+struct Fate {
+    was: AtomicU8,
+    names: SharedNames,
+}
 
 impl Fate {
     const GIVEN: u8 = 1;
@@ -252,7 +257,7 @@ impl Fate {
 
     /// Sets what is not set yet; gives what was.
     fn set(&self, fate: u8) -> u8 {
-        self.0.compare_exchange(0, fate, Ordering::AcqRel, Ordering::Acquire).unwrap_or_else(|before| before)
+        self.was.compare_exchange(0, fate, Ordering::AcqRel, Ordering::Acquire).unwrap_or_else(|before| before)
     }
 }
 
@@ -329,7 +334,7 @@ impl Job {
         match parts {
             Ok(parts) => {
                 let parts = parts.into_iter().skip(share.at).step_by(share.of).collect();
-                let names = UnitNames::new(Arc::clone(&self.names));
+                let names = share.fate.names.open(&self.names);
                 Ok(Some(OpenUnit { share, names, parts, rows: None }))
             }
             Err(error) => self.leave_out(&share, error).map(|()| None),
@@ -392,12 +397,12 @@ impl Job {
             return end;
         }
         let mut room = FRAMES_AT_ONCE;
-        let fits = |row: &usize| {
+        let fits = |frames: &u32| {
             let fits = room > 0;
-            room = room.saturating_sub(rows.frames(*row));
+            room = room.saturating_sub(*frames);
             fits
         };
-        start + (start..end).take_while(fits).count()
+        start + rows.frames(start..end).take_while(fits).count()
     }
 
     fn report(&self, scan: &ScanReport) {

@@ -142,14 +142,18 @@ impl Kind {
     }
 
     fn schema(self) -> flamestore_model::Result<SchemaRef> {
-        let columns = if self == Self::Diff { 2 } else { 1 };
-        Ok(self.rows(&ValueTree::empty(columns))?.schema())
+        Ok(match self {
+            Self::Merge => crate::frames::schema(1),
+            Self::Diff => crate::frames::schema(2),
+            Self::Top => top_rows(&ValueTree::empty(1))?.schema(),
+        })
     }
 
-    fn rows(self, tree: &ValueTree) -> flamestore_model::Result<RecordBatch> {
+    /// The columns at the places `wanted` of the rows of `tree`.
+    fn rows(self, tree: &ValueTree, wanted: &[usize]) -> flamestore_model::Result<RecordBatch> {
         match self {
-            Self::Merge | Self::Diff => crate::frames::frames(tree),
-            Self::Top => top_rows(tree),
+            Self::Merge | Self::Diff => crate::frames::frames_of(tree, wanted),
+            Self::Top => top_rows(tree)?.project(wanted).map_err(wrong),
         }
     }
 }
@@ -322,7 +326,7 @@ impl ExecutionPlan for TreeExec {
                     // The tree is held by its own operator; a frame is a row of about this many bytes.
                     budget.grow(tree.tree.len().saturating_mul(96)).map_err(outward)?;
                     check_stand_ins(&scope).map_err(outward)?;
-                    given.push(kind.rows(&tree).map_err(outward)?.project(&projection)?);
+                    given.push(kind.rows(&tree, &projection).map_err(outward)?);
                 }
             }
             let slices = move |batch: RecordBatch| {

@@ -41,7 +41,7 @@ use crate::pair_scan::{Names, TakePair, scan_pair};
 use crate::scan::{TableFile, column, scan};
 use crate::{
     Cover, DictionaryEntry, DictionarySelection, ProfileDetail, ProfileRow, ProfileSamples, ReadFrom, Resolution,
-    ScanReport, SeriesTable, Table, TableSource, WindowRow, WindowSums, WindowTable, cover,
+    SampleColumns, SampleParts, ScanReport, SeriesTable, Table, TableSource, WindowRow, WindowSums, WindowTable, cover,
 };
 use cache::{Kept, Part};
 use postings::Postings;
@@ -308,6 +308,20 @@ impl SegmentReader {
         report: &mut ScanReport,
     ) -> Result<Vec<ProfileSamples>> {
         samples::read(self, entry, profiles, report).await
+    }
+
+    /// What `parts` asks for of the samples of `profiles`, which are all of dictionary `entry`.
+    ///
+    /// # Errors
+    /// As all reads.
+    pub async fn sample_columns(
+        &self,
+        entry: &DictionaryEntry,
+        profiles: &[ProfileRow],
+        parts: SampleParts,
+        report: &mut ScanReport,
+    ) -> Result<SampleColumns> {
+        samples::read_columns(self, entry, profiles, parts, report).await
     }
 
     /// The sums of `windows`, which are all of one resolution and of dictionary `entry`, in the order given.

@@ -10,8 +10,10 @@ use flamestore_model::{NONE, Result};
 
 use super::SegmentReader;
 use crate::ScanReport;
-use crate::observed::{self, ObservedBatch};
-use crate::rows::{DictionaryEntry, ProfileRow, ProfileSamples, Span, WindowRow, WindowSums};
+use crate::observed::ObservedBatch;
+use crate::rows::{
+    DictionaryEntry, ProfileRow, ProfileSamples, SampleColumns, SampleParts, Span, WindowRow, WindowSums,
+};
 use crate::scan::{column, corrupt, join_ranges};
 use crate::schema::Table;
 
@@ -69,34 +71,104 @@ pub(super) async fn read(
     profiles: &[ProfileRow],
     report: &mut ScanReport,
 ) -> Result<Vec<ProfileSamples>> {
+    let mut read: Vec<ProfileSamples> = vec![ProfileSamples::default(); profiles.len()];
+    let take = |batch: &SampleBatch<'_>, index: usize, run: &Run, rows: Range<usize>| {
+        let samples = &mut read[index];
+        batch.read(run, rows, entry, (samples.stacks.len(), samples))
+    };
+    scan_samples(reader, profiles, SampleParts::ALL, report, take).await?;
+    read.iter_mut().for_each(|samples| samples.extend_to(samples.stacks.len()));
+    Ok(read)
+}
+
+pub(super) async fn read_columns(
+    reader: &SegmentReader,
+    entry: &DictionaryEntry,
+    profiles: &[ProfileRow],
+    parts: SampleParts,
+    report: &mut ScanReport,
+) -> Result<SampleColumns> {
+    let mut read = SampleColumns::default();
+    let take = |batch: &SampleBatch<'_>, index: usize, run: &Run, rows: Range<usize>| {
+        let before = read.profiles.len();
+        batch.read(run, rows.clone(), entry, (before, &mut read.samples))?;
+        read.profiles.resize(before + rows.len(), u32::try_from(index).unwrap_or(NONE));
+        Ok(())
+    };
+    scan_samples(reader, profiles, parts, report, take).await?;
+    read.samples.extend_to(read.profiles.len());
+    Ok(read)
+}
+
+/// Scans the samples of `profiles` and gives each piece of a profile to `take`: the decoded batch, the place of the profile in
+/// the list, its run and the rows of the batch.
+async fn scan_samples(
+    reader: &SegmentReader,
+    profiles: &[ProfileRow],
+    parts: SampleParts,
+    report: &mut ScanReport,
+    mut take: impl FnMut(&SampleBatch<'_>, usize, &Run, Range<usize>) -> Result<()> + Send,
+) -> Result<()> {
     let runs = Runs::new(Table::Samples, profiles.iter().map(Run::from).collect())?;
     let ranges = runs.ranges()?;
     let mut cursor = Cursor::default();
-    let mut read: Vec<ProfileSamples> = vec![ProfileSamples::default(); profiles.len()];
     let stack_column = stack_column(reader, Table::Samples).await?;
     let mut each = |batch: &RecordBatch| {
-        let stacks = column::<UInt32Array>(Table::Samples, batch, stack_column)?.values();
-        let values = column::<Int64Array>(Table::Samples, batch, "value")?.values();
-        let label_sets = batch.column_by_name("label_set_id").and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
-        let observed = ObservedBatch::of(batch);
-        cursor.split(&runs, batch.num_rows(), |index, run, rows| {
-            let samples = &mut read[index];
-            observed.read(rows.clone(), samples.stacks.len(), &mut samples.observed);
-            for row in rows {
-                let stack = stacks[row].wrapping_sub(run.stack_base);
-                samples.stacks.push(local(Table::Samples, "stack", stack, entry.stacks)?);
-                samples.values.push(values[row].wrapping_mul(run.unit));
-                let set = label_sets.filter(|sets| !sets.is_null(row)).map(|sets| sets.value(row));
-                push_label_set(samples, set, entry)?;
-            }
-            Ok(())
-        })
+        let of = SampleBatch::new(batch, parts, stack_column)?;
+        cursor.split(&runs, batch.num_rows(), |index, run, rows| take(&of, index, run, rows))
     };
-    let columns: Vec<&str> = [stack_column, "value", "label_set_id"].into_iter().chain(observed::names()).collect();
-    reader.scan(Table::Samples, &columns, &ranges, report, &mut each).await?;
-    cursor.finish(&runs)?;
-    read.iter_mut().for_each(|samples| samples.observed.extend_to(samples.stacks.len()));
-    Ok(read)
+    reader.scan(Table::Samples, &parts.columns(stack_column), &ranges, report, &mut each).await?;
+    cursor.finish(&runs)
+}
+
+/// The columns of a decoded batch, where they were asked for.
+struct SampleBatch<'a> {
+    stacks: Option<&'a [u32]>,
+    values: Option<&'a [i64]>,
+    label_sets: Option<&'a UInt32Array>,
+    observed: ObservedBatch<'a>,
+}
+
+impl<'a> SampleBatch<'a> {
+    fn new(batch: &'a RecordBatch, parts: SampleParts, stack_column: &str) -> Result<Self> {
+        let stacks = || column::<UInt32Array>(Table::Samples, batch, stack_column);
+        let values = || column::<Int64Array>(Table::Samples, batch, "value");
+        let sets = batch.column_by_name("label_set_id").and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
+        Ok(Self {
+            stacks: parts.stacks.then(stacks).transpose()?.map(|stacks| stacks.values().as_ref()),
+            values: parts.values.then(values).transpose()?.map(|values| values.values().as_ref()),
+            label_sets: sets.filter(|sets| sets.null_count() < sets.len()),
+            observed: ObservedBatch::of(batch),
+        })
+    }
+
+    /// Appends `rows`, which are of `run`, to the samples `out`, of which there are `before` so far.
+    fn read(
+        &self,
+        run: &Run,
+        rows: Range<usize>,
+        entry: &DictionaryEntry,
+        (before, out): (usize, &mut ProfileSamples),
+    ) -> Result<()> {
+        if let Some(stacks) = self.stacks {
+            out.stacks.reserve(rows.len());
+            for stack in &stacks[rows.clone()] {
+                out.stacks.push(local(Table::Samples, "stack", stack.wrapping_sub(run.stack_base), entry.stacks)?);
+            }
+        }
+        if let Some(values) = self.values {
+            out.values.extend(values[rows.clone()].iter().map(|value| value.wrapping_mul(run.unit)));
+        }
+        if let Some(sets) = self.label_sets {
+            for (at, row) in (before..).zip(rows.clone()).filter(|(_, row)| !sets.is_null(*row)) {
+                let set = local(Table::Samples, "label set", sets.value(row), entry.label_sets)?;
+                out.label_sets.resize(at, NONE);
+                out.label_sets.push(set);
+            }
+        }
+        self.observed.read(rows, before, &mut out.observed);
+        Ok(())
+    }
 }
 
 /// The rows of `windows`, which are all of one resolution and of dictionary `entry`, in the order given.
@@ -135,18 +207,6 @@ pub(super) async fn read_windows(
     reader.scan(table, &["stack_id", "value", "last", "max"], &ranges, report, &mut each).await?;
     cursor.finish(&runs)?;
     Ok(read)
-}
-
-/// Label sets are kept only from the first row on that has one.
-fn push_label_set(samples: &mut ProfileSamples, set: Option<u32>, entry: &DictionaryEntry) -> Result<()> {
-    let set = match set {
-        None if samples.label_sets.is_empty() => return Ok(()),
-        None => NONE,
-        Some(set) => local(Table::Samples, "label set", set, entry.label_sets)?,
-    };
-    samples.label_sets.resize(samples.stacks.len() - 1, NONE);
-    samples.label_sets.push(set);
-    Ok(())
 }
 
 fn local(table: Table, what: &str, id: u32, span: Span) -> Result<u32> {
