@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use flamestore_model::NONE;
 
-use crate::Dictionary;
 use crate::byte_strings::index;
+use crate::{Dictionary, SealedDictionary};
 
 /// The name of a frame: of line `line_index` (0 is the innermost) of a location. A location without lines is one frame.
 ///
@@ -26,11 +26,8 @@ pub fn frame_name(dictionary: &Dictionary, location: u32, line_index: usize) -> 
     }
 }
 
-/// The string that names the frame of a line, a row of the lines of all locations: its function's name, if it has one.
-///
-/// # Panics
-/// When there is no such line.
-pub fn function_name(dictionary: &Dictionary, line: usize) -> Option<u32> {
+/// The string that names the function of a line, if it has one.
+fn function_name(dictionary: &Dictionary, line: usize) -> Option<u32> {
     match dictionary.locations.line_function[line] {
         NONE => None,
         function => Some(dictionary.functions.name[function as usize]).filter(|name| *name != 0),
@@ -39,6 +36,51 @@ pub fn function_name(dictionary: &Dictionary, line: usize) -> Option<u32> {
 
 fn place_name(dictionary: &Dictionary, location: u32) -> String {
     flamestore_model::place_name(dictionary.absolute_address(location))
+}
+
+/// The strings that name the frames of each node of a sealed dictionary's tree, laid out in the order of the tree: who names
+/// stacks reads it from front to back, where the symbols themselves lie all over.
+#[derive(Debug, Default)]
+pub struct FrameStrings {
+    /// The frames of node `i`, outermost first, are `strings[ends[i - 1]..ends[i]]`.
+    ends: Vec<u32>,
+    strings: Vec<u32>,
+}
+
+impl FrameStrings {
+    /// Those of `sealed`.
+    ///
+    /// # Panics
+    /// When a node refers to a location that does not exist.
+    pub fn of(sealed: &SealedDictionary) -> Self {
+        let SealedDictionary { dictionary, tree, .. } = sealed;
+        let mut all = Self { ends: Vec::with_capacity(tree.len()), strings: Vec::with_capacity(tree.len()) };
+        all.ends.push(0);
+        for location in tree.location.iter().skip(1) {
+            let lines = dictionary.locations.line_rows(*location);
+            let unnamed = lines.is_empty().then_some(NONE);
+            let names = lines.rev().map(|line| function_name(dictionary, line).unwrap_or(NONE));
+            all.strings.extend(names.chain(unnamed));
+            all.ends.push(index(all.strings.len()));
+        }
+        all
+    }
+
+    /// The strings that name the frames of `node`, outermost first; [`NONE`] for a frame that the place of the node's location
+    /// names.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn of_node(&self, node: u32) -> &[u32] {
+        let node = node as usize;
+        let start = node.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.strings[start as usize..self.ends[node] as usize]
+    }
+
+    /// Bytes that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        4 * (self.ends.len() + self.strings.len())
+    }
 }
 
 /// The frame names of all locations of a dictionary as ranks: two frames have the same name if and only if they have the

@@ -73,7 +73,7 @@ pub use dictionary::{CallTree, Dictionary, SealedDictionary};
 pub use flame_tree::FlameTree;
 pub use flamestore_model::{Function, Label, LabelValue, Line, Mapping, NONE};
 pub use fold::{FoldOptions, fold};
-pub use frame::{frame_name, function_name};
+pub use frame::{FrameStrings, frame_name};
 pub use interner::{Interned, Interner, SealSelection, Sealed};
 pub use lay_over::lay_over;
 pub use levels::FlameLevels;

@@ -169,6 +169,15 @@ impl Unit {
 }
 
 impl Selection {
+    /// Leaves out the series of which `keep` does not hold, and the units that have no other.
+    pub(crate) fn keep_series(&mut self, keep: impl Fn(&SeriesRow) -> bool) {
+        for unit in &mut self.units {
+            let dropped: RoaringBitmap = unit.rows().filter(|row| !keep(row)).map(|row| row.series_id).collect();
+            unit.series -= dropped;
+        }
+        self.units.retain(|unit| !unit.series.is_empty());
+    }
+
     /// Writes the decision on each segment, where `t` asks for all there is to say.
     pub(crate) fn fmt_decisions(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if t != DisplayFormatType::Verbose {

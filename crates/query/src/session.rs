@@ -52,12 +52,13 @@ impl Session {
             .with_information_schema(true)
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .set_bool("datafusion.sql_parser.collect_spans", true)
+            .set_bool("datafusion.execution.use_row_number_estimates_to_optimize_partitioning", true)
             .set_str("datafusion.execution.time_zone", "UTC");
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_optimizer_rule(sql::names_by_number())
+            .with_optimizer_rules(sql::optimizer_rules())
             .with_query_planner(Arc::new(TreeQueryPlanner))
             .build();
         tables::register(&mut state).and_then(|()| sql::register(&mut state)).map_err(failed)?;

@@ -41,7 +41,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::OptimizerRule;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::execute_stream;
 use flamestore_model::{Error, Result, Tenant, TimeRange};
 use flamestore_segment::Table;
@@ -101,7 +101,7 @@ pub(crate) async fn run(
     values: &[ScalarValue],
     form: Form,
 ) -> Result<(SchemaRef, Batches)> {
-    statement::check(statement)?;
+    let nesting = statement::nesting(statement)?;
     let state = state(session, asked, statement, Some(values))?;
     let memory_bytes_max = session.memory_bytes_max();
     let planned = async {
@@ -109,7 +109,7 @@ pub(crate) async fn run(
         let physical = state.create_physical_plan(&parameters.bind(plan, values)?).await?;
         execute_stream(physical, state.task_ctx())
     };
-    let batches = statement::on_deep_stack(planned).await.map_err(|error| inward(error, memory_bytes_max))?;
+    let batches = statement::on_deep_stack(nesting, planned).await.map_err(|error| inward(error, memory_bytes_max))?;
     let plain = match form {
         Form::Plain => Plain::new(&batches.schema()),
         Form::Coded => Plain::as_is(&batches.schema()),
@@ -151,7 +151,7 @@ fn too_many_rows(rows_max: u64) -> Error {
 /// # Errors
 /// Those of [`run`], but for what only values can do wrong.
 pub(crate) async fn describe(session: &Session, asked: &Asked<'_>, statement: &str) -> Result<SqlDescription> {
-    statement::check(statement)?;
+    let nesting = statement::nesting(statement)?;
     let state = state(session, asked, statement, None)?;
     let described = async {
         let (parameters, plan) = plan(&state, statement, None).await?;
@@ -164,7 +164,7 @@ pub(crate) async fn describe(session: &Session, asked: &Asked<'_>, statement: &s
         };
         Ok(SqlDescription { parameters: takes, columns: Arc::clone(Plain::new(&columns).schema()) })
     };
-    statement::on_deep_stack(described).await.map_err(|error| inward(error, session.memory_bytes_max()))
+    statement::on_deep_stack(nesting, described).await.map_err(|error| inward(error, session.memory_bytes_max()))
 }
 
 /// The state of `statement`; without `values`, its table functions need none.
@@ -229,9 +229,14 @@ pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> PlanResult<()> {
     aggregates::register(registry)
 }
 
-/// The rule that has plans carry names by their numbers.
-pub(crate) fn names_by_number() -> Arc<dyn OptimizerRule + Send + Sync> {
-    Arc::new(ByNumber)
+/// The rules of the optimiser: DataFusion's, then the one that has plans carry names by their numbers. Those that move looks
+/// into labels down to the scan are left out, as numbers make them cheap anywhere.
+pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    const LEFT_OUT: [&str; 2] = ["extract_leaf_expressions", "push_down_leaf_projections"];
+    let mut rules = Optimizer::new().rules;
+    rules.retain(|rule| !LEFT_OUT.contains(&rule.name()));
+    rules.push(Arc::new(ByNumber));
+    rules
 }
 
 fn read_only() -> SQLOptions {

@@ -38,8 +38,11 @@ pub(super) trait Rows: Send {
     fn column(&self, name: &str, rows: Range<usize>) -> Result<ArrayRef>;
 
     /// How many frames the stacks of these rows have, where they have stacks.
-    fn frames(&self, _rows: Range<usize>) -> Box<dyn Iterator<Item = u32> + '_> {
-        Box::new(std::iter::empty())
+    ///
+    /// # Errors
+    /// `Exhausted` when there is no memory for their names.
+    fn frames(&self, _rows: Range<usize>) -> Result<Vec<u32>> {
+        Ok(Vec::new())
     }
 
     /// Bytes that they hold, about.
@@ -65,11 +68,19 @@ pub(super) struct Read {
     pub(super) stacks_fitting: usize,
 }
 
+/// What is asked of samples and stacks.
+#[derive(Clone, Debug)]
+pub(super) struct Tests {
+    pub(super) stacks: Arc<[StackTest]>,
+    /// When samples were observed; all are wanted with [`TimeRange::ALL`], those of unknown time too.
+    pub(super) observed: TimeRange,
+}
+
 /// How units are read for one table.
 pub(super) struct Reads {
     shown: Shown,
     range: TimeRange,
-    stacks: Arc<[StackTest]>,
+    tests: Tests,
     /// Whether a column is asked for that only the details of profiles have.
     has_details: bool,
     /// What of samples is asked for: nothing where all columns are of their profiles.
@@ -91,13 +102,17 @@ impl Part {
 }
 
 impl Reads {
-    pub(super) fn new(shown: Shown, range: TimeRange, stacks: Arc<[StackTest]>, schema: &SchemaRef) -> Self {
+    pub(super) fn new(shown: Shown, range: TimeRange, tests: Tests, schema: &SchemaRef) -> Self {
         let is_detail = |name: &str| matches!(name, "profile_id" | "duration_nano" | "period");
         let names = || schema.fields().iter().map(|field| field.name().trim_start_matches(NUMBER_OF));
-        let of_tests = SampleParts { stacks: !stacks.is_empty(), ..SampleParts::default() };
+        let of_tests = SampleParts {
+            stacks: !tests.stacks.is_empty(),
+            times: tests.observed != TimeRange::ALL,
+            ..SampleParts::default()
+        };
         let parts = names().filter_map(sample_rows::parts_for).fold(of_tests, SampleParts::and);
         let (has_details, has_stacks) = (names().any(is_detail), names().any(|name| name == "stack"));
-        Self { shown, range, stacks, has_details, parts, has_stacks }
+        Self { shown, range, tests, has_details, parts, has_stacks }
     }
 
     /// Whether stacks are asked for, by name or number.
@@ -208,8 +223,8 @@ impl Reads {
 
     /// The stacks that pass the tests, and how many were tested.
     fn picked(&self, names: &StackNames) -> Result<(Vec<u32>, usize)> {
-        let passing = names.passing(&self.stacks)?;
-        let tested = if self.stacks.is_empty() { 0 } else { passing.len() };
+        let passing = names.passing(&self.tests.stacks)?;
+        let tested = if self.tests.stacks.is_empty() { 0 } else { passing.len() };
         Ok(((0..).zip(passing).filter(|(_, passes)| *passes).map(|(stack, _)| stack).collect(), tested))
     }
 
@@ -240,10 +255,14 @@ impl Reads {
                 (Some(Arc::new(head.sealed)), Some((head.details, columns_of(head.samples))))
             }
         };
-        let names = sealed.map(|sealed| unit_names.stacks(sealed));
+        let frames = |sealed: &SealedDictionary| match &unit.source {
+            Source::Segment(stored) if self.has_stacks => Some(stored.reader.frame_strings(id, sealed)),
+            _ => None,
+        };
+        let names = sealed.map(|sealed| unit_names.stacks(sealed, frames));
         let passing = match &names {
-            Some(names) if !self.stacks.is_empty() => {
-                let passing = names.passing(&self.stacks)?;
+            Some(names) if !self.tests.stacks.is_empty() => {
+                let passing = names.passing(&self.tests.stacks)?;
                 read.stacks_tested = passing.len();
                 read.stacks_fitting = passing.iter().filter(|passes| **passes).count();
                 if read.stacks_fitting == 0 {
@@ -264,7 +283,7 @@ impl Reads {
             (Source::Head(_), None) => return Err(Error::internal("a head gave no samples")),
         };
         let of = SampleRows::of_profiles(unit.clone(), unit_names.clone(), profiles, details);
-        read.rows = Some(Box::new(of.with_samples(names, columns, passing.as_deref())?));
+        read.rows = Some(Box::new(of.with_samples(names, columns, passing.as_deref(), &self.tests.observed)?));
         Ok(read)
     }
 }
@@ -442,8 +461,8 @@ impl Rows for StackRows {
         }
     }
 
-    fn frames(&self, rows: Range<usize>) -> Box<dyn Iterator<Item = u32> + '_> {
-        Box::new(self.names.depths(self.picked[rows].iter().copied()))
+    fn frames(&self, rows: Range<usize>) -> Result<Vec<u32>> {
+        Ok(self.names.depths(self.picked[rows].iter().copied()).collect())
     }
 
     fn memory_bytes(&self) -> usize {

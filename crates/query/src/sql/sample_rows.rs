@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Int64Array, MapBuilder, StringBuilder, TimestampNanosecondArray, UInt32Array};
 use arrow::buffer::NullBuffer;
 use flamestore_calltree::{LabelBytes, NO_TIME, NONE, Observation, SealedDictionary};
-use flamestore_model::{Error, Result};
+use flamestore_model::{Error, Result, TimeRange};
 use flamestore_segment::{ProfileDetail, ProfileRow, ProfileSamples, SampleColumns, SampleParts};
 
 use super::columns::{self, NUMBER_OF, UTC, as_labels, hexadecimal, numbers, texts, times, unknown_column};
@@ -80,7 +80,8 @@ impl SampleRows {
         Self { unit, unit_names, profiles, details, runs, samples: Samples::default() }
     }
 
-    /// Those of `columns` whose stacks pass, with what they are; `names` are of the stacks and sets of labels.
+    /// Those of `columns` whose stacks pass and that were observed in `observed`, with what they are; `names` are of the stacks
+    /// and sets of labels.
     ///
     /// # Errors
     /// `Corrupt` when an id refers to nothing.
@@ -89,14 +90,12 @@ impl SampleRows {
         names: Option<Arc<StackNames>>,
         columns: SampleColumns,
         passing: Option<&[bool]>,
+        observed: &TimeRange,
     ) -> Result<Self> {
         if let Some(names) = &names {
             check_ids(names, &columns.samples)?;
         }
-        let SampleColumns { profiles, samples } = match passing {
-            Some(passing) => passed(columns, passing),
-            None => columns,
-        };
+        let SampleColumns { profiles, samples } = passed(columns, passing, observed);
         self.runs.clear();
         for run in profiles.chunk_by(|a, b| a == b) {
             let end = self.runs.last().map_or(0, |(_, end)| *end) + run.len();
@@ -247,10 +246,10 @@ impl Rows for SampleRows {
         })
     }
 
-    fn frames(&self, rows: Range<usize>) -> Box<dyn Iterator<Item = u32> + '_> {
+    fn frames(&self, rows: Range<usize>) -> Result<Vec<u32>> {
         match &self.samples.names {
-            Some(names) => Box::new(names.depths(self.samples.stacks[rows].iter().copied())),
-            None => Box::new(std::iter::empty()),
+            Some(names) => names.frame_counts(self.unit_names.names(), &self.samples.stacks[rows]),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -283,15 +282,25 @@ fn check_ids(names: &StackNames, samples: &ProfileSamples) -> Result<()> {
     Ok(())
 }
 
-/// The rows whose stacks pass.
-fn passed(columns: SampleColumns, passing: &[bool]) -> SampleColumns {
-    let SampleColumns { profiles, samples } = columns;
-    let passes = |(row, stack): (usize, &u32)| passing[*stack as usize].then_some(row);
-    let rows: Vec<usize> = samples.stacks.iter().enumerate().filter_map(passes).collect();
+/// The rows whose stacks pass and that were observed in `observed`.
+fn passed(columns: SampleColumns, passing: Option<&[bool]>, observed: &TimeRange) -> SampleColumns {
+    let SampleColumns { profiles, samples } = &columns;
+    let is_inside =
+        |time: i64| time != NO_TIME && observed.start <= time && (time < observed.end || observed.end == i64::MAX);
+    let times = &samples.observed.times;
+    let fits = |row: usize| {
+        passing.is_none_or(|passing| samples.stacks.get(row).is_some_and(|stack| passing[*stack as usize]))
+            && (*observed == TimeRange::ALL || times.get(row).copied().is_some_and(is_inside))
+    };
+    let rows: Vec<usize> = match (passing, *observed == TimeRange::ALL) {
+        (None, true) => return columns,
+        (None, false) if times.len() == profiles.len() && times.iter().copied().all(is_inside) => return columns,
+        _ => (0..profiles.len()).filter(|row| fits(*row)).collect(),
+    };
     SampleColumns {
         profiles: rows.iter().map(|row| profiles[*row]).collect(),
         samples: ProfileSamples {
-            stacks: rows.iter().map(|row| samples.stacks[*row]).collect(),
+            stacks: rows.iter().filter_map(|row| samples.stacks.get(*row).copied()).collect(),
             values: rows.iter().filter_map(|row| samples.values.get(*row).copied()).collect(),
             label_sets: rows.iter().filter_map(|row| samples.label_sets.get(*row).copied()).collect(),
             observed: samples.observed.take(&rows),

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray, UInt32Array};
-use arrow::datatypes::Int32Type;
-use flamestore_calltree::{LabelBytes, Observation, SealedDictionary, frame_name, function_name};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, StringArray, UInt32Array};
+use arrow::datatypes::{Int32Type, UInt32Type};
+use flamestore_calltree::{FrameStrings, LabelBytes, Observation, SealedDictionary, frame_name};
 use flamestore_model::{Error, NONE, Result, place_name};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -55,6 +55,7 @@ pub(super) struct StackNames {
     ids: OnceLock<Vec<u64>>,
     /// How many frames each stack has, once that was asked for, or [`NONE`].
     depths: Mutex<Vec<u32>>,
+    frames: OnceLock<Arc<FrameStrings>>,
     numbers: Mutex<Numbers>,
 }
 
@@ -80,7 +81,20 @@ struct Ends {
 impl StackNames {
     pub(super) fn new(sealed: Arc<SealedDictionary>) -> Self {
         let (leaves, roots) = (OnceLock::new(), OnceLock::new());
-        Self { sealed, leaves, roots, ids: OnceLock::new(), depths: Mutex::default(), numbers: Mutex::default() }
+        Self {
+            sealed,
+            leaves,
+            roots,
+            ids: OnceLock::new(),
+            depths: Mutex::default(),
+            frames: OnceLock::new(),
+            numbers: Mutex::default(),
+        }
+    }
+
+    /// Takes `frames`, which are those of its stacks, so that they are not made again.
+    pub(super) fn with_frames(self, frames: Arc<FrameStrings>) -> Self {
+        Self { frames: OnceLock::from(frames), ..self }
     }
 
     /// Whether these are the stacks of `sealed`.
@@ -166,23 +180,27 @@ impl StackNames {
         let mut numbers = self.numbers.lock();
         let Numbers { stacks: known, strings, places, .. } = &mut *numbers;
         let SealedDictionary { dictionary, tree, leaves } = &*self.sealed;
+        let frames = self.frames.get_or_init(|| Arc::new(FrameStrings::of(&self.sealed)));
         known.resize(self.len(), NONE);
         strings.resize(dictionary.strings.len(), NONE);
-        let mut of_stack = Vec::new();
+        let (mut nodes, mut of_stack) = (Vec::new(), Vec::new());
         let number = |stack: u32, names: &mut Known| {
-            of_stack.clear();
-            for location in tree.stack(leaves[stack as usize]) {
-                let lines = dictionary.locations.line_rows(location);
-                let unnamed = lines.is_empty().then_some(None);
-                for name in lines.rev().map(|line| function_name(dictionary, line)).chain(unnamed) {
-                    let number = match name {
-                        Some(string) => &mut strings[string as usize],
-                        None => places.entry(location).or_insert(NONE),
+            (nodes.clear(), of_stack.clear());
+            let mut node = leaves[stack as usize];
+            while node != 0 {
+                nodes.push(node);
+                node = tree.parent[node as usize];
+            }
+            for node in nodes.iter().rev() {
+                for string in frames.of_node(*node) {
+                    let number = match *string {
+                        NONE => places.entry(tree.location[*node as usize]).or_insert(NONE),
+                        string => &mut strings[string as usize],
                     };
                     if *number == NONE {
-                        *number = match name {
-                            Some(string) => names.add_text(&dictionary.strings.text(string))?,
-                            None => names.add_text(&place_name(dictionary.absolute_address(location)))?,
+                        *number = match *string {
+                            NONE => names.add_text(&self.place(*node))?,
+                            string => names.add_text(&dictionary.strings.text(string))?,
                         };
                     }
                     of_stack.push(*number);
@@ -191,6 +209,23 @@ impl StackNames {
             names.add_stack(&of_stack)
         };
         number_column(names, known, stacks, number)
+    }
+
+    /// What names the frame of a node that no function names.
+    fn place(&self, node: u32) -> String {
+        place_name(self.sealed.dictionary.absolute_address(self.sealed.tree.location[node as usize]))
+    }
+
+    /// How many frames each of `stacks` has, whose numbers will be asked for.
+    ///
+    /// # Errors
+    /// As [`Self::stack_numbers`].
+    pub(super) fn frame_counts(&self, names: &Names, stacks: &[u32]) -> Result<Vec<u32>> {
+        let numbers = self.stack_numbers(names, stacks)?;
+        let known = names.known();
+        let frames = |number: Option<u32>| number.map_or(0, |number| known.stack(number).len());
+        let counts = numbers.as_primitive::<UInt32Type>().iter().map(frames);
+        Ok(counts.map(|frames| u32::try_from(frames).unwrap_or(u32::MAX)).collect())
     }
 
     /// The numbers of sets of the samples' own labels, as a column.

@@ -14,14 +14,18 @@ pub(super) const BYTES_MAX: usize = 256 << 10;
 /// Operators, brackets and keywords of a statement.
 pub(super) const NESTING_MAX: usize = 500;
 
-/// The stack that planning a statement has, in bytes; touched only as far as it is needed.
+/// The stack that planning a deep statement has, in bytes; touched only as far as it is needed.
 const STACK_BYTES: usize = 32 << 20;
 
-/// Runs `planning`, each poll with the room on the stack that the deepest statement needs.
-pub(super) async fn on_deep_stack<F: Future>(planning: F) -> F::Output {
+/// What a word that nests takes of the stack at most, in bytes.
+const NESTING_BYTES: usize = if cfg!(debug_assertions) { 64 << 10 } else { 16 << 10 };
+
+/// Runs the planning of a statement of so many words that nest, each poll with the room on the stack that it needs.
+pub(super) async fn on_deep_stack<F: Future>(nesting: usize, planning: F) -> F::Output {
+    let room = (nesting + 32) * NESTING_BYTES;
     let mut planning = Box::pin(planning);
     std::future::poll_fn(move |context| {
-        stacker::maybe_grow(STACK_BYTES / 2, STACK_BYTES, || planning.as_mut().poll(context))
+        stacker::maybe_grow(room, STACK_BYTES.max(2 * room), || planning.as_mut().poll(context))
     })
     .await
 }
@@ -31,15 +35,32 @@ pub(super) async fn on_deep_stack<F: Future>(planning: F) -> F::Output {
 /// # Errors
 /// `Exhausted` when it is too long; `Invalid` when it has no words.
 pub fn check(statement: &str) -> Result<()> {
+    nesting(statement).map(drop)
+}
+
+/// How many words of `statement` nest; [`NESTING_MAX`] where it cannot be read as words, which the parser tells.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn nesting(statement: &str) -> Result<usize> {
     if statement.len() > BYTES_MAX {
         let error = Error::exhausted("the statement is too long");
         return Err(error.with("limit_bytes", BYTES_MAX).with("bytes", statement.len()));
     }
-    // What cannot be read as words is refused by the parser, which says more.
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, statement).tokenize() else { return Ok(()) };
-    if tokens.iter().all(|token| matches!(token, Token::Whitespace(_) | Token::SemiColon)) {
+    let Ok(words) = Tokenizer::new(&GenericDialect {}, statement).tokenize() else { return Ok(NESTING_MAX) };
+    if words.iter().all(|token| matches!(token, Token::Whitespace(_) | Token::SemiColon)) {
         return Err(Error::invalid("the statement is empty"));
     }
+    match nesting_of(&words) {
+        nesting @ 0..=NESTING_MAX => Ok(nesting),
+        nesting => {
+            let error = Error::exhausted("the statement has too many operators, brackets and keywords");
+            Err(error.with("limit", NESTING_MAX).with("found", nesting))
+        }
+    }
+}
+
+fn nesting_of(words: &[Token]) -> usize {
     let nests = |token: &&Token| match token {
         Token::Word(word) => {
             word.quote_style.is_none() && word.keyword != datafusion::sql::sqlparser::keywords::Keyword::NoKeyword
@@ -55,14 +76,7 @@ pub fn check(statement: &str) -> Result<()> {
         | Token::EOF => false,
         _ => true,
     };
-    let nesting = tokens.iter().filter(nests).count();
-    match nesting <= NESTING_MAX {
-        true => Ok(()),
-        false => {
-            let error = Error::exhausted("the statement has too many operators, brackets and keywords");
-            Err(error.with("limit", NESTING_MAX).with("found", nesting))
-        }
-    }
+    words.iter().filter(nests).count()
 }
 
 #[cfg(test)]

@@ -17,11 +17,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use flamestore_model::TimeRange;
@@ -30,19 +33,21 @@ use flamestore_segment::ScanReport;
 use super::columns::{self, NUMBER_OF, Shown};
 use super::named::Kind;
 use super::names::Names;
-use super::rows::{Part, Reads, Rows};
-use super::stack_names::StackTest;
+use super::rows::{Part, Reads, Rows, Tests};
 use super::unit_names::{SharedNames, UnitNames};
 use crate::budget::Budget;
 use crate::error::{is_damage, outward};
 use crate::metrics::ScanMetrics;
 use crate::plan::{leaf, properties, spread};
 use crate::scope::Scope;
-use crate::selection::{Selection, Unit};
+use crate::selection::{Selection, Source, Unit};
 use crate::tables::filters::{Reading, read, read_all};
 
 /// Frames that the lists of stacks of a batch have at most, if it has more than one row.
 const FRAMES_AT_ONCE: u32 = 1 << 19;
+
+/// Profiles from which on several partitions share a unit: of fewer, handing rows over takes longer than reading them.
+const SHARED_PROFILES_MIN: u64 = 16;
 
 /// One table of a snapshot.
 #[derive(Debug)]
@@ -88,6 +93,8 @@ impl ShownTable {
             Reading::Hint(matcher) if matcher.name() == flamestore_model::names::SERVICE_NAME => Inexact,
             Reading::Times(_) if self.shown.has_time() => Exact,
             Reading::Stacks(_) if self.shown.has_stack() => Exact,
+            Reading::Observed(_) if self.shown == Shown::Samples => Exact,
+            Reading::Temporality(_) if self.shown.has_series() => Exact,
             _ => Unsupported,
         }
     }
@@ -117,13 +124,33 @@ impl TableProvider for ShownTable {
         let understood = |filter: &&Expr| self.answer(filter) != TableProviderFilterPushDown::Unsupported;
         let filters: Vec<Expr> = filters.iter().filter(understood).cloned().collect();
         let readings = read_all(&filters, &TimeRange::ALL);
-        let selection = self.scope.select(&readings.selector, &readings.range).await.map_err(outward)?;
+        let mut selection = self.scope.select(&readings.selector, &readings.range).await.map_err(outward)?;
+        if !readings.temporalities.is_empty() {
+            selection.keep_series(|row| readings.temporalities.iter().all(|of| of == row.temporality.as_str()));
+        }
         let schema = match projection {
             Some(columns) => Arc::new(self.schema().project(columns)?),
             None => self.schema(),
         };
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(ShownExec::new(self, selection, readings.stacks, schema, partitions)))
+        let tests = Tests { stacks: readings.stacks.into(), observed: readings.observed };
+        Ok(Arc::new(ShownExec::new(self, selection, tests, schema, partitions)))
+    }
+}
+
+impl Shown {
+    /// About how many rows `unit` has, whatever its range.
+    fn rows_about(self, unit: &Unit) -> u64 {
+        match (self, &unit.source) {
+            (Self::Series, _) => unit.series.len(),
+            (Self::Samples, Source::Segment(stored)) => {
+                let entry = &stored.entry;
+                unit.weight().saturating_mul(entry.sample_rows.div_ceil(entry.profile_rows.max(1)))
+            }
+            // A head does not tell; programs have some hundred samples a profile.
+            (Self::Samples, Source::Head(_)) => unit.weight().saturating_mul(256),
+            _ => unit.weight(),
+        }
     }
 }
 
@@ -133,7 +160,7 @@ struct ShownExec {
     scope: Arc<Scope>,
     shown: Shown,
     selection: Arc<Selection>,
-    stacks: Arc<[StackTest]>,
+    tests: Tests,
     names: Arc<Names>,
     partitions: Vec<Vec<Share>>,
     metrics: ExecutionPlanMetricsSet,
@@ -141,13 +168,7 @@ struct ShownExec {
 }
 
 impl ShownExec {
-    fn new(
-        table: &ShownTable,
-        selection: Selection,
-        stacks: Vec<StackTest>,
-        schema: SchemaRef,
-        partitions: usize,
-    ) -> Self {
+    fn new(table: &ShownTable, selection: Selection, tests: Tests, schema: SchemaRef, partitions: usize) -> Self {
         let (shares, groups) = Share::of_all(table.shown, &selection.units, partitions);
         let metrics = ExecutionPlanMetricsSet::new();
         ScanMetrics::planned(&metrics, &selection);
@@ -157,7 +178,7 @@ impl ShownExec {
             names: Arc::clone(&table.names),
             partitions: shares,
             selection: Arc::new(selection),
-            stacks: stacks.into(),
+            tests,
             metrics,
             properties: properties(schema, groups, EmissionType::Incremental),
         }
@@ -169,9 +190,12 @@ impl DisplayAs for ShownExec {
         let schema = self.schema();
         let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         write!(f, "{}: {}", self.shown.exec_name(), self.selection)?;
-        if !self.stacks.is_empty() {
-            let stacks: Vec<String> = self.stacks.iter().map(ToString::to_string).collect();
+        if !self.tests.stacks.is_empty() {
+            let stacks: Vec<String> = self.tests.stacks.iter().map(ToString::to_string).collect();
             write!(f, ", stacks=[{}]", stacks.join(", "))?;
+        }
+        if self.tests.observed != TimeRange::ALL {
+            write!(f, ", observed={}", self.tests.observed)?;
         }
         write!(f, ", columns=[{}]", columns.join(", "))?;
         self.selection.fmt_decisions(t, f)
@@ -185,12 +209,22 @@ impl ExecutionPlan for ShownExec {
 
     leaf!();
 
+    /// About how many rows there are, so that few rows are not spread over partitions.
+    fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema());
+        if args.partition().is_none() && self.shown.has_series() {
+            let rows = self.selection.units.iter().map(|unit| self.shown.rows_about(unit)).sum::<u64>();
+            statistics.num_rows = Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
+        }
+        Ok(Arc::new(statistics))
+    }
+
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let name = format!("{}[{partition}]", self.shown.exec_name());
         let counter = |name| MetricBuilder::new(&self.metrics).counter(name, partition);
         let job = Job {
             scope: Arc::clone(&self.scope),
-            reads: Reads::new(self.shown, self.selection.range, Arc::clone(&self.stacks), &self.schema()),
+            reads: Reads::new(self.shown, self.selection.range, self.tests.clone(), &self.schema()),
             names: Arc::clone(&self.names),
             schema: self.schema(),
             budget: Budget::new(&name, &task, Arc::clone(self.scope.sink())),
@@ -265,7 +299,8 @@ impl Share {
     /// The shares of so many partitions, and how many these are. Units of samples are shared where there are fewer of them.
     fn of_all(shown: Shown, units: &[Unit], partitions: usize) -> (Vec<Vec<Self>>, usize) {
         let share = |unit: Unit, at: usize, of: usize, fate: &Arc<Fate>| Self { unit, at, of, fate: Arc::clone(fate) };
-        if shown == Shown::Samples && (1..partitions).contains(&units.len()) {
+        let weight = || units.iter().map(Unit::weight).sum::<u64>();
+        if shown == Shown::Samples && (1..partitions).contains(&units.len()) && weight() >= SHARED_PROFILES_MIN {
             let fates: Vec<Arc<Fate>> = units.iter().map(|_| Arc::default()).collect();
             let of_one =
                 |at| units.iter().zip(&fates).map(|(unit, fate)| share(unit.clone(), at, partitions, fate)).collect();
@@ -363,7 +398,7 @@ impl Job {
     async fn batch_of(&self, open: &mut OpenUnit) -> flamestore_model::Result<Option<RecordBatch>> {
         loop {
             if let Some((rows, at)) = &mut open.rows {
-                let wanted = *at..self.end_of_batch(rows.as_ref(), *at);
+                let wanted = *at..self.end_of_batch(rows.as_ref(), *at)?;
                 if !wanted.is_empty() {
                     let batch = columns::batch(&self.schema, wanted.len(), |name| rows.column(name, wanted.clone()))?;
                     self.budget.resize(rows.memory_bytes() + batch.get_array_memory_size())?;
@@ -391,18 +426,18 @@ impl Job {
     }
 
     /// Where a batch of `rows` that starts at `start` ends: lists of stacks stay within [`FRAMES_AT_ONCE`], or one row.
-    fn end_of_batch(&self, rows: &dyn Rows, start: usize) -> usize {
+    fn end_of_batch(&self, rows: &dyn Rows, start: usize) -> flamestore_model::Result<usize> {
         let end = rows.len().min(start + self.batch_rows);
         if !self.reads.has_stacks() {
-            return end;
+            return Ok(end);
         }
         let mut room = FRAMES_AT_ONCE;
-        let fits = |frames: &u32| {
+        let mut fits = |frames: &u32| {
             let fits = room > 0;
             room = room.saturating_sub(*frames);
             fits
         };
-        start + rows.frames(start..end).take_while(fits).count()
+        Ok(start + rows.frames(start..end)?.iter().take_while(|frames| fits(frames)).count())
     }
 
     fn report(&self, scan: &ScanReport) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use flamestore_calltree::SealedDictionary;
+use flamestore_calltree::{FrameStrings, SealedDictionary};
 use flamestore_model::Result;
 use flamestore_segment::ProfileRow;
 use hashbrown::HashMap;
@@ -55,12 +55,24 @@ impl UnitNames {
         &self.names
     }
 
-    /// The stacks of `sealed` by name.
-    pub(super) fn stacks(&self, sealed: Arc<SealedDictionary>) -> Arc<StackNames> {
+    /// The stacks of `sealed` by name; `frames` gives the names of its frames, where they are kept somewhere.
+    pub(super) fn stacks(
+        &self,
+        sealed: Arc<SealedDictionary>,
+        frames: impl FnOnce(&SealedDictionary) -> Option<Arc<FrameStrings>>,
+    ) -> Arc<StackNames> {
         let mut found = self.found.lock();
         match &found.stacks {
             Some(stacks) if stacks.is_of(&sealed) => Arc::clone(stacks),
-            _ => Arc::clone(found.stacks.insert(Arc::new(StackNames::new(sealed)))),
+            _ => {
+                let frames = frames(&sealed);
+                let stacks = StackNames::new(sealed);
+                let stacks = match frames {
+                    Some(frames) => stacks.with_frames(frames),
+                    None => stacks,
+                };
+                Arc::clone(found.stacks.insert(Arc::new(stacks)))
+            }
         }
     }
 

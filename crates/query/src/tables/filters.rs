@@ -9,6 +9,8 @@
 //! | several of these about one label, joined by `OR`, or `IN` | one matcher, a regular expression |
 //! | `time_unix_nano` compared with a number, `time` with a timestamp | a bound of the range |
 //! | `has_function(stack, 'REGEX')`, `leaf = 'X'`, `root = 'X'` | a test of stacks |
+//! | `observed_time` compared with a timestamp | a bound of when samples were observed |
+//! | `temporality = 'X'` | the temporality of series |
 //!
 //! All of them are exact where the table has the rows of these series, times and stacks only. All else proves nothing and is
 //! left to DataFusion.
@@ -32,6 +34,10 @@ pub(crate) enum Reading {
     Times(TimeRange),
     /// All of it, as a test of stacks.
     Stacks(StackTest),
+    /// All of it, as a range of times of observation.
+    Observed(TimeRange),
+    /// All of it, as the temporality of series.
+    Temporality(String),
     /// Nothing.
     Unknown,
 }
@@ -42,6 +48,10 @@ pub(crate) struct Readings {
     pub(crate) selector: Selector,
     pub(crate) range: TimeRange,
     pub(crate) stacks: Vec<StackTest>,
+    /// When samples were observed; those of unknown time are outside of every range but [`TimeRange::ALL`].
+    pub(crate) observed: TimeRange,
+    /// What the temporality of series is: all of these.
+    pub(crate) temporalities: Vec<String>,
 }
 
 /// Reads one filter.
@@ -67,13 +77,21 @@ pub(crate) fn read(filter: &Expr) -> Reading {
 
 /// Reads all filters, which all hold.
 pub(crate) fn read_all(filters: &[Expr], within: &TimeRange) -> Readings {
-    let mut all = Readings { selector: Selector::default(), range: *within, stacks: Vec::new() };
+    let mut all = Readings {
+        selector: Selector::default(),
+        range: *within,
+        stacks: Vec::new(),
+        observed: TimeRange::ALL,
+        temporalities: Vec::new(),
+    };
     for filter in filters {
         match read(filter) {
             Reading::Selector(selector) => all.selector.matchers.extend(selector.matchers),
             Reading::Hint(matcher) => all.selector.matchers.push(matcher),
             Reading::Times(range) => all.range = intersect(&all.range, &range),
             Reading::Stacks(test) => all.stacks.push(test),
+            Reading::Observed(range) => all.observed = intersect(&all.observed, &range),
+            Reading::Temporality(temporality) => all.temporalities.push(temporality),
             Reading::Unknown => {}
         }
     }
@@ -161,6 +179,8 @@ fn compare(of: &Expr, op: Operator, value: &ScalarValue) -> Reading {
     if let Expr::Column(column) = of {
         match (column.name(), op, value.try_as_str()) {
             ("time_unix_nano" | "time", ..) => return times(op, value).map_or(Reading::Unknown, Reading::Times),
+            ("observed_time", ..) => return times(op, value).map_or(Reading::Unknown, Reading::Observed),
+            ("temporality", Operator::Eq, Some(Some(of))) => return Reading::Temporality(of.to_owned()),
             ("leaf", Operator::Eq, Some(Some(name))) => return Reading::Stacks(StackTest::Leaf(name.to_owned())),
             ("root", Operator::Eq, Some(Some(name))) => return Reading::Stacks(StackTest::Root(name.to_owned())),
             _ => {}

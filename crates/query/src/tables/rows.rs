@@ -114,7 +114,10 @@ impl TableProvider for RowsTable {
                 }
             }
             (Reading::Hint(_), _) => Inexact,
-            (Reading::Times(_), RowsKind::Series) | (Reading::Stacks(_) | Reading::Unknown, _) => Unsupported,
+            (Reading::Times(_), RowsKind::Series)
+            | (Reading::Stacks(_) | Reading::Observed(_) | Reading::Temporality(_) | Reading::Unknown, _) => {
+                Unsupported
+            }
         };
         Ok(filters.iter().map(answer).collect())
     }

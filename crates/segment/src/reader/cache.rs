@@ -5,7 +5,7 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use flamestore_calltree::SealedDictionary;
+use flamestore_calltree::{FrameStrings, SealedDictionary};
 use flamestore_model::Result;
 
 use super::postings::Postings;
@@ -30,10 +30,11 @@ pub struct DictionaryCache {
 /// A reader and one of its dictionaries.
 pub(super) type Place = (u64, u32);
 
-/// A dictionary, or the union of several in this order.
+/// A dictionary, the names of its frames, or the union of several dictionaries in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum SymbolsKey {
     One(Place),
+    Frames(Place),
     Union(Arc<[Place]>),
 }
 
@@ -119,6 +120,17 @@ impl DictionaryCache {
     pub(super) fn put(&self, key: Place, dictionary: &Arc<SealedDictionary>) {
         let bytes = memory_bytes(dictionary);
         self.dictionaries.put(SymbolsKey::One(key), Arc::clone(dictionary) as Arc<dyn Any + Send + Sync>, bytes);
+    }
+
+    /// The names of the frames of the dictionary `sealed`, which is at `place`.
+    pub(super) fn frames(&self, place: Place, sealed: &SealedDictionary) -> Arc<FrameStrings> {
+        let key = SymbolsKey::Frames(place);
+        if let Some(kept) = self.dictionaries.get(&key).and_then(|kept| kept.downcast().ok()) {
+            return kept;
+        }
+        let made = Arc::new(FrameStrings::of(sealed));
+        self.dictionaries.put(key, Arc::clone(&made) as Arc<dyn Any + Send + Sync>, made.memory_bytes());
+        made
     }
 
     /// The union of the dictionaries at `places`; `make` runs when it is not there. `None` where it might take so many

@@ -28,7 +28,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, UInt32Array};
-use flamestore_calltree::{SealedDictionary, ValueTree};
+use flamestore_calltree::{FrameStrings, SealedDictionary, ValueTree};
 use flamestore_model::{Error, ProfileId, Result, Selector, TimeRange};
 use roaring::RoaringBitmap;
 
@@ -259,6 +259,11 @@ impl SegmentReader {
         let loaded = Arc::new(symbols::load(self, entry, report).await?);
         self.cache.put((self.cache_key, dictionary_id), &loaded);
         Ok(loaded)
+    }
+
+    /// The names of the frames of `sealed`, which is the dictionary `dictionary_id`.
+    pub fn frame_strings(&self, dictionary_id: u32, sealed: &SealedDictionary) -> Arc<FrameStrings> {
+        self.cache.frames((self.cache_key, dictionary_id), sealed)
     }
 
     /// Adds the values of `profiles` into `acc`, indexed by stack id minus `first_stack`. Sums wrap.
