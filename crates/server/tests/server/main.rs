@@ -5,6 +5,7 @@
 mod agreement;
 mod bad_input;
 mod connect;
+mod damage;
 mod datadog;
 mod debuginfo;
 mod flight;
