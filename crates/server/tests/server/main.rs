@@ -13,6 +13,7 @@ mod full;
 mod harness;
 mod legacy_ingest;
 mod lifecycle;
+mod memory;
 mod otlp;
 mod pages;
 mod parca;

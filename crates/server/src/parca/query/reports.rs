@@ -47,28 +47,27 @@ pub(super) async fn query(reader: &Reader, request: &v1::QueryRequest) -> Result
         grouping: Grouping::new(fields)?,
         threshold: threshold(request)?,
     };
-    let merged = read(reader, ask::subject(request)?, &form.grouping).await?;
+    let memory = reader.engine.memory("report");
+    let merged = read(reader, ask::subject(request)?, &form.grouping, &memory).await?;
     let labels = match form.report {
         Report::Metadata if !merged.found.is_empty => reader.label_names(&merged.found.query).await?,
         _ => Vec::new(),
     };
-    let memory = reader.engine.memory("report");
-    merged.trees.iter().try_for_each(|(_, tree)| memory.hold(tree))?;
     reader.compute.run(move || form.response(&merged, labels, memory)).await
 }
 
 /// The trees of a subject. A diff has one, of both sides: labels do not group it.
-async fn read(reader: &Reader, subject: Subject, grouping: &Grouping) -> Result<Merged> {
+async fn read(reader: &Reader, subject: Subject, grouping: &Grouping, memory: &Memory) -> Result<Merged> {
     match subject {
         Subject::One(asked) => {
             let found = reader.find(&asked).await?;
-            let trees = reader.merges(&found, &grouping.labels).await?;
+            let trees = reader.merges(&found, &grouping.labels, memory).await?;
             Ok(Merged { found, trees, is_absolute: None })
         }
         Subject::Diff { base, compared, is_absolute } => {
             let base = reader.find(&base).await.map_err(|error| error.with("side", "a"))?;
             let found = reader.find(&compared).await.map_err(|error| error.with("side", "b"))?;
-            let tree = reader.diff(&found, &base).await?;
+            let tree = reader.diff(&found, &base, memory).await?;
             Ok(Merged { found, trees: vec![(Vec::new(), tree)], is_absolute: Some(is_absolute) })
         }
     }
@@ -94,8 +93,8 @@ impl Form {
             Report::Table => {
                 R::TableArrow(v1::TableArrow { record: table::record(&stacks, comparison.as_ref())?, unit })
             }
-            Report::Top => R::Top(calls::top(&stacks, comparison.as_ref(), &unit)),
-            Report::CallGraph => R::Callgraph(calls::graph(&stacks)),
+            Report::Top => R::Top(calls::top(&stacks, comparison.as_ref(), &unit)?),
+            Report::CallGraph => R::Callgraph(calls::graph(&stacks)?),
             Report::Metadata => {
                 R::ProfileMetadata(v1::ProfileMetadata { mapping_files: mapping_files(&stacks), labels })
             }
