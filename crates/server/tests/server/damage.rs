@@ -145,3 +145,19 @@ async fn postgresql_warns_of_what_is_missing_before_it_says_that_a_statement_has
     check(client.ask(&steps.concat()).await, "12DsNNCZ");
     running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_counted_by_their_profiles_until_their_samples_are_found_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (running, segments) = damaged(folder.path()).await;
+    let ask = async |statement: &str| -> Value {
+        let answer = running.post("/api/v1/sql", &[("content-type", "text/plain")], statement.to_owned()).await;
+        serde_json::from_slice(&answer.bytes).unwrap()
+    };
+    let counted = ask("SELECT count(*) FROM samples").await;
+    assert_eq!((counted["rows"].to_string().as_str(), names(&counted["damaged"])), ("[[3]]", Vec::new()));
+    assert_eq!(names(&ask(STATEMENT).await["damaged"]), segments);
+    let counted = ask("SELECT count(*) FROM samples").await;
+    assert_eq!((counted["rows"].to_string().as_str(), names(&counted["damaged"])), ("[[1]]", segments));
+    running.stop().await.unwrap();
+}

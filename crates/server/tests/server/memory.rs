@@ -127,6 +127,8 @@ async fn heat_maps_and_series_of_pyroscope_are_made_in_the_memory_of_queries() {
 async fn reports_of_parca_are_made_in_the_memory_of_queries() {
     for report in [
         ReportType::FlamegraphArrow,
+        ReportType::FlamegraphTable,
+        ReportType::FlamegraphUnspecified,
         ReportType::TableArrow,
         ReportType::Top,
         ReportType::Callgraph,

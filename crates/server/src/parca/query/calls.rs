@@ -75,15 +75,16 @@ fn id(number: usize) -> String {
 }
 
 /// What there is to say of a function; what its frames disagree in is left out.
-struct Meta {
-    location: symbols::Location,
-    mapping: Option<symbols::Mapping>,
-    function: Option<symbols::Function>,
-    line: Option<symbols::Line>,
+pub(super) struct Meta {
+    pub(super) location: symbols::Location,
+    pub(super) mapping: Option<symbols::Mapping>,
+    pub(super) function: Option<symbols::Function>,
+    pub(super) line: Option<symbols::Line>,
 }
 
 impl Meta {
-    fn of(stacks: &Stacks, number: usize, function: &Function) -> Self {
+    /// What there is to say of `function`, which is called `number`.
+    pub(super) fn of(stacks: &Stacks, number: usize, function: &Function) -> Self {
         let frames = &stacks.frames;
         let (frame, mixed) = (&frames.rows[function.first as usize], &function.mixed);
         let text = |id: u32, is_mixed: bool| if is_mixed { String::new() } else { frames.texts.text(id).into_owned() };
