@@ -17,9 +17,6 @@ use flate2::write::GzEncoder;
 use zstd::stream::raw::CParameter;
 use zstd::stream::write::Encoder as ZstdEncoder;
 
-/// Answers of fewer bytes are sent as they are.
-pub(crate) const PACKED_BYTES_MIN: usize = 1 << 10;
-
 const GZIP_LEVEL: u32 = 4;
 const ZSTD_LEVEL: i32 = 1;
 /// How far back matches are looked for: 512 KiB.

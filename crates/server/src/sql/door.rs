@@ -33,7 +33,7 @@ use super::{End, Part, RowFormat, Sql, Statement};
 use crate::body::{BodyError, media_type, read_body};
 use crate::compute::Compute;
 use crate::guard::Bounds;
-use crate::packed::{self, PACKED_BYTES_MIN, Packer};
+use crate::packed::{self, Packer};
 use crate::refusal::Refusal;
 use crate::status::{status_of, tenant_in};
 
@@ -99,8 +99,7 @@ async fn answer(State(sql): State<Sql>, request: Request) -> Result<Response, Re
         Some(Err(status)) => return Err(Refusal::of(&status)),
         None => return Err(Error::internal("a statement has no answer").into()),
     };
-    let is_tiny = first.end.is_some() && first.bytes.len() < PACKED_BYTES_MIN;
-    let encoding = packed::wanted(&parts.headers).filter(|_| !is_tiny);
+    let encoding = packed::wanted(&parts.headers);
     let parts = stream::once(async { Ok(first) }).chain(rows);
     let parts = match encoding {
         Some(encoding) => compressed(parts, Packer::new(encoding)?, sql.compute).left_stream(),
