@@ -1,5 +1,6 @@
 """Pushes profiles to a server of a flamestore binary, runs every statement of docs/sql.md with several clients, and requires that
-they all tell the same rows. Then statements with parameters, and what drivers ask to find out what there is."""
+they all tell the same rows. Then statements with parameters, and what drivers ask to find out what there is. At last the same of
+a store with a damaged segment, which answers name."""
 
 import base64
 import datetime
@@ -18,6 +19,7 @@ import urllib.request
 
 import adbc_driver_flightsql.dbapi
 import pyarrow
+import pyarrow.flight
 
 HERE = pathlib.Path(__file__).resolve().parent
 SECONDS_MAX = 60
@@ -243,6 +245,8 @@ class Jdbc:
     def run(self, statements):
         asked = pathlib.Path(self.folder, "asked")
         asked.mkdir(exist_ok=True)
+        for old in asked.iterdir():
+            old.unlink()
         for number, (text, values) in enumerate(statements):
             pathlib.Path(asked, f"{number:03}.sql").write_text(text, encoding="utf-8")
             if values:
@@ -262,6 +266,49 @@ class Jdbc:
 
 
 CLIENTS = {"ADBC": Adbc, "JDBC": Jdbc}
+
+
+# What is asked of a store whose samples are damaged in part: rows that there are, and none at all.
+DAMAGED = [
+    "SELECT service_name, value, stack FROM samples ORDER BY service_name, value, stack",
+    "SELECT sum(value) AS spent FROM samples",
+    "SELECT leaf, labels FROM samples WHERE value < 0",
+]
+
+
+def damage(store):
+    """Has the samples of one segment of `store` be other bytes than were written; gives its name."""
+    path = sorted(pathlib.Path(store, "anonymous", "samples").rglob("*.parquet"))[0]
+    path.write_bytes(b"x" * path.stat().st_size)
+    return path.stem
+
+
+def named(server, text):
+    """The segments that Flight's messages name as missing from the rows of `text`."""
+    kind = b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
+    command = field(1, kind) + field(2, field(1, text.encode()))
+    with pyarrow.flight.connect(f"grpc://{server.address}") as client:
+        info = client.get_flight_info(pyarrow.flight.FlightDescriptor.for_command(command))
+        chunks = list(client.do_get(info.endpoints[0].ticket))
+    told = [json.loads(chunk.app_metadata.to_pybytes()) for chunk in chunks if chunk.app_metadata is not None]
+    return [missing["segment"] for each in told for missing in each["damaged"]]
+
+
+def compare_damaged(binary, store, folder):
+    segment = damage(store)
+    with Server(binary, store) as server:
+        asked = [(text, []) for text in DAMAGED]
+        expected = Http(server, folder).run(asked)
+        if not expected[0] or expected[2]:
+            raise SystemExit(f"of a damaged store there are these rows: {expected}")
+        for name, kind in CLIENTS.items():
+            for (text, _), want, got in zip(asked, expected, kind(server, folder).run(asked), strict=True):
+                if got != want:
+                    raise SystemExit(f"{name} and HTTP differ on a damaged store: {text}\n{name}: {got}\nHTTP: {want}")
+        for text in DAMAGED:
+            if named(server, text) != [segment]:
+                raise SystemExit(f"of {text} Flight names {named(server, text)}, not {segment}")
+    print(f"{', '.join(CLIENTS)}: the rows of {len(DAMAGED)} statements on a store with a damaged segment, which Flight names")
 
 
 def comparable(text, rows):
@@ -297,6 +344,7 @@ def main(binary):
                 if client.tables() != TABLES:
                     raise SystemExit(f"{name} is told of the tables {client.tables()}")
                 print(f"{name}: the rows of {len(asked)} statements, {len(BOUND)} of them with parameters, and {len(TABLES)} tables")
+        compare_damaged(binary, store, folder)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,17 @@ PATIENCE = 60
 
 
 class Server:
-    """A server on a store in memory with a few profiles, until its block ends."""
+    """A server on a store, until its block ends."""
 
-    def __init__(self, binary: str):
-        arguments = ["serve", "--store", "memory:", "--listen", "127.0.0.1:0", "--postgres-listen", "127.0.0.1:0"]
+    def __init__(self, binary: str, store: str):
+        arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0", "--postgres-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen([binary, *arguments], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         self.http = re.search(r"http://[0-9.:]+", line)[0]
         self.host, self.port = re.search(r"postgresql://([0-9.]+):([0-9]+)", line).groups()
+
+    def fill(self, binary: str):
+        """Pushes a few profiles."""
         for pod, text in [("p1", "main;read 3\nmain;write 2\n"), ("p2", "main;read;wait 5\n")]:
             with tempfile.NamedTemporaryFile("w", suffix=".folded") as file:
                 file.write(text)
@@ -146,8 +149,26 @@ def catalog(server: Server) -> None:
     print("psql lists tables, columns, schemas and databases")
 
 
-with Server(sys.argv[1]) as server:
+def damaged(binary: str) -> None:
+    """A segment that cannot be read is told as a warning."""
+    with tempfile.TemporaryDirectory() as store:
+        with Server(binary, store) as server:
+            server.fill(binary)
+        path = next(pathlib.Path(store, "anonymous", "samples").rglob("*.parquet"))
+        path.write_bytes(b"x" * path.stat().st_size)
+        with Server(binary, store) as server, server.connect() as connection:
+            told = []
+            connection.add_notice_handler(lambda said: told.append((said.severity, said.sqlstate, said.message_primary)))
+            assert connection.execute("SELECT value FROM samples").fetchall() == [], "rows of a damaged segment"
+            assert len(told) == 1 and told[0][:2] == ("WARNING", "01000") and path.stem in told[0][2], told
+            server.psql("SELECT value FROM samples")
+    print("a damaged segment is told as a warning")
+
+
+with Server(sys.argv[1], "memory:") as server:
+    server.fill(sys.argv[1])
     compare(server)
     parameters(server)
     cancel(server)
     catalog(server)
+damaged(sys.argv[1])

@@ -102,6 +102,11 @@ impl Memory {
         self.0.grow(bytes)
     }
 
+    /// The same for many small things.
+    pub fn in_steps(&self) -> InSteps<'_> {
+        InSteps::of(&self.0)
+    }
+
     /// Reserves what `tree` takes, while it is kept.
     ///
     /// # Errors
@@ -111,8 +116,49 @@ impl Memory {
     }
 }
 
+/// Memory that is reserved a step ahead of what is kept, for things that are many and small.
+#[derive(Debug)]
+pub struct InSteps<'a> {
+    budget: &'a Budget,
+    /// Bytes that are reserved and not taken yet.
+    left: usize,
+}
+
+impl<'a> InSteps<'a> {
+    /// Bytes reserved at one time, at least.
+    const STEP_BYTES: usize = 4 << 10;
+
+    pub(crate) fn of(budget: &'a Budget) -> Self {
+        Self { budget, left: 0 }
+    }
+
+    /// Takes `bytes` for what is to be kept.
+    ///
+    /// # Errors
+    /// `Exhausted`, naming the limit, when there is no such room.
+    pub fn grow(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.left {
+            let grow = |step: usize| self.budget.grow(step).map(|()| step);
+            self.left += grow(bytes.max(Self::STEP_BYTES)).or_else(|_| grow(bytes))?;
+        }
+        self.left -= bytes;
+        Ok(())
+    }
+}
+
 impl Drop for Budget {
     fn drop(&mut self) {
         self.sink.memory_moved(0, self.reservation.free());
+    }
+}
+
+#[cfg(test)]
+impl Budget {
+    /// A budget in a pool of its own.
+    pub(crate) fn of_pool(name: &str, memory_bytes_max: usize) -> Self {
+        use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(memory_bytes_max));
+        let reservation = MemoryConsumer::new(name).register(&pool);
+        Self { reservation, sink: ReportSink::new(), memory_bytes_max }
     }
 }

@@ -41,7 +41,7 @@ pub use answer::{
     Answer, Combine, Comparison, DamagedSegment, FunctionChange, Pick, ProfileEntry, Query, QueryReport, SeriesEntry,
     SqlAnswer, SqlDescription, SqlReport, Steps, TimePoint, TimeSeries,
 };
-pub use budget::Memory;
+pub use budget::{InSteps, Memory};
 pub use datafusion::common::ScalarValue;
 pub use engine::{Engine, QueryOptions};
 pub use flamestore_segment::ReadFrom;

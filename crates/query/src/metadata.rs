@@ -14,7 +14,7 @@ use flamestore_model::{Error, Labels, ProfileId, ProfileType, Result, Temporalit
 use flamestore_segment::{ReadFrom, Resolution};
 
 use crate::answer::{ProfileEntry, Query, SeriesEntry, Steps, TimePoint, TimeSeries};
-use crate::budget::Budget;
+use crate::budget::{Budget, InSteps};
 use crate::scope::Scope;
 use crate::selection::several_types;
 use crate::session::Session;
@@ -38,12 +38,17 @@ fn profiles_frame(session: &Session, scope: &Arc<Scope>, query: &Query, kind: Ro
 }
 
 /// The distinct texts of the only column of `frame`, sorted.
-async fn texts(session: &Session, frame: Result<DataFrame, DataFusionError>) -> Result<Vec<String>> {
+async fn texts(session: &Session, scope: &Scope, frame: Result<DataFrame, DataFusionError>) -> Result<Vec<String>> {
     let frame = frame.and_then(DataFrame::distinct).map_err(|error| session.inward(error))?;
     let mut texts = BTreeSet::new();
+    let budget = session.budget("labels", scope.sink());
+    let mut reserved = InSteps::of(&budget);
     let take = |batch: RecordBatch| {
         let column: &StringArray = column(&batch, 0)?;
-        texts.extend(column.iter().flatten().map(str::to_owned));
+        for text in column.iter().flatten() {
+            reserved.grow(size_of::<String>() + text.len())?;
+            texts.insert(text.to_owned());
+        }
         Ok(())
     };
     session.for_each(frame.logical_plan(), take).await?;
@@ -53,7 +58,7 @@ async fn texts(session: &Session, frame: Result<DataFrame, DataFusionError>) -> 
 pub(crate) async fn list_label_names(session: &Session, scope: &Arc<Scope>, query: &Query) -> Result<Vec<String>> {
     let frame = series_frame(session, scope, query)?;
     let named = frame.select([label_names().alias("name")]);
-    texts(session, named.and_then(|frame| frame.unnest_columns(&["name"]))).await
+    texts(session, scope, named.and_then(|frame| frame.unnest_columns(&["name"]))).await
 }
 
 pub(crate) async fn list_label_values(
@@ -64,7 +69,7 @@ pub(crate) async fn list_label_values(
 ) -> Result<Vec<String>> {
     let frame = series_frame(session, scope, query)?;
     let values = frame.select([label(name).alias("value")]);
-    texts(session, values.and_then(|frame| frame.filter(col("value").not_eq(lit(""))))).await
+    texts(session, scope, values.and_then(|frame| frame.filter(col("value").not_eq(lit(""))))).await
 }
 
 pub(crate) async fn list_profile_types(
@@ -73,7 +78,7 @@ pub(crate) async fn list_profile_types(
     query: &Query,
 ) -> Result<Vec<ProfileType>> {
     let frame = series_frame(session, scope, query)?;
-    let ids = texts(session, frame.select([col("profile_type")])).await?;
+    let ids = texts(session, scope, frame.select([col("profile_type")])).await?;
     let mut types = ids.iter().map(|id| id.parse()).collect::<Result<Vec<ProfileType>>>()?;
     types.sort();
     Ok(types)
@@ -106,11 +111,17 @@ pub(crate) async fn list_series(session: &Session, scope: &Arc<Scope>, query: &Q
     let frame = series_frame(session, scope, query)?;
     let frame = frame.select([col("labels"), col("profile_type")]).map_err(|error| session.inward(error))?;
     let mut series = BTreeSet::new();
+    let budget = session.budget("series", scope.sink());
+    let mut reserved = InSteps::of(&budget);
     let take = |batch: RecordBatch| {
         let (labels, types) = (column::<MapArray>(&batch, 0)?, column::<StringArray>(&batch, 1)?);
         for row in 0..batch.num_rows() {
             let profile_type = types.value(row).parse()?;
-            series.insert(SeriesEntry { labels: labels_of(labels, row)?, profile_type });
+            let entry = SeriesEntry { labels: labels_of(labels, row)?, profile_type };
+            if !series.contains(&entry) {
+                reserved.grow(size_of::<SeriesEntry>() + text_bytes(&entry.labels, &entry.profile_type))?;
+                series.insert(entry);
+            }
         }
         Ok(())
     };
@@ -144,35 +155,40 @@ pub(crate) async fn list_profiles(
 ) -> Result<Vec<ProfileEntry>> {
     let frame = profiles_plan(session, scope, query, limit)?;
     let mut entries = Vec::new();
+    let mut reserved = InSteps::of(budget);
     let take = |batch: RecordBatch| {
         let ids = batch.column(0).as_fixed_size_binary_opt().ok_or_else(|| wrong("profile_id"))?;
         let (times, durations) = (numbers::<Int64Type>(&batch, 1)?, numbers::<Int64Type>(&batch, 2)?);
         let (types, labels) = (column::<StringArray>(&batch, 3)?, column::<MapArray>(&batch, 4)?);
         let totals = numbers::<Int64Type>(&batch, 5)?;
-        let before = entries.len();
         for row in 0..batch.num_rows() {
             let id = <[u8; 16]>::try_from(ids.value(row)).map_err(|_| wrong("profile_id"))?;
-            entries.push(ProfileEntry {
+            let entry = ProfileEntry {
                 id: ProfileId::from_bytes(id),
                 time_unix_nano: times[row],
                 duration_nano: durations[row],
                 profile_type: types.value(row).parse()?,
                 labels: labels_of(labels, row)?,
                 total: totals[row],
-            });
+            };
+            reserved.grow(size_of::<ProfileEntry>() + text_bytes(&entry.labels, &entry.profile_type))?;
+            entries.push(entry);
         }
-        budget.grow(entries[before..].iter().map(entry_bytes).sum())
+        Ok(())
     };
     session.for_each(frame.logical_plan(), take).await?;
     Ok(entries)
 }
 
-/// Bytes that an entry takes in memory, about.
-fn entry_bytes(entry: &ProfileEntry) -> usize {
-    let labels = entry.labels.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>());
-    let ProfileType { name, sample_type, sample_unit, period_type, period_unit } = &entry.profile_type;
+/// Bytes that labels and a type take in memory beside their own sizes, about.
+fn text_bytes(labels: &Labels, profile_type: &ProfileType) -> usize {
+    let ProfileType { name, sample_type, sample_unit, period_type, period_unit } = profile_type;
     let texts = [name, sample_type, sample_unit, period_type, period_unit].map(String::len);
-    size_of::<ProfileEntry>() + labels.sum::<usize>() + texts.into_iter().sum::<usize>()
+    label_bytes(labels) + texts.into_iter().sum::<usize>()
+}
+
+fn label_bytes(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>()).sum()
 }
 
 /// The plan of [`time_series`]: rows of type, step, the labels grouped by, total, number of rows. Totals are added in 128 bits.
@@ -203,6 +219,11 @@ pub(crate) fn time_series_plan(
     frame.and_then(|frame| frame.aggregate(groups, vec![total, rows])).map_err(|error| session.inward(error))
 }
 
+/// What a group of series takes beside its labels, while its points are added up and as they are answered.
+const GROUP_BYTES: usize = 128;
+/// What a point takes so.
+const POINT_BYTES: usize = 64 + size_of::<TimePoint>();
+
 pub(crate) async fn time_series(
     session: &Session,
     scope: &Arc<Scope>,
@@ -213,6 +234,8 @@ pub(crate) async fn time_series(
     let frame = time_series_plan(session, scope, query, steps, group_by)?;
     let mut types = BTreeSet::new();
     let mut groups: BTreeMap<Labels, BTreeMap<i64, (i128, i64)>> = BTreeMap::new();
+    let budget = session.budget("totals", scope.sink());
+    let mut reserved = InSteps::of(&budget);
     let take = |batch: RecordBatch| {
         let (ids, starts) = (column::<StringArray>(&batch, 0)?, numbers::<Int64Type>(&batch, 1)?);
         let totals = numbers::<Decimal128Type>(&batch, 2 + group_by.len())?;
@@ -223,7 +246,14 @@ pub(crate) async fn time_series(
             for (at, name) in group_by.iter().enumerate() {
                 labels = labels.with(name, column::<StringArray>(&batch, 2 + at)?.value(row));
             }
-            let (total, count) = groups.entry(labels).or_default().entry(starts[row]).or_default();
+            if !groups.contains_key(&labels) {
+                reserved.grow(GROUP_BYTES + label_bytes(&labels))?;
+            }
+            let points = groups.entry(labels).or_default();
+            if !points.contains_key(&starts[row]) {
+                reserved.grow(POINT_BYTES)?;
+            }
+            let (total, count) = points.entry(starts[row]).or_default();
             *total += totals[row];
             *count += rows[row];
         }

@@ -197,9 +197,20 @@ pub(crate) fn message_of_json(input: MessageDescriptor, json: &[u8]) -> Result<B
     Ok(Bytes::from(message.encode_to_vec()))
 }
 
+/// An answer that is to be told as JSON.
+///
+/// # Errors
+/// `Exhausted` when it nests too deeply, `Internal` when it is not of this type.
+pub(crate) fn decoded(output: MessageDescriptor, message: &[u8]) -> Result<DynamicMessage> {
+    DynamicMessage::decode(output, message).map_err(|error| match error.to_string().contains("recursion limit") {
+        true => Error::exhausted("the answer nests more deeply than is told as JSON; ask for protobuf, or for less"),
+        false => Error::internal("an answer is not of its message's type").because(error),
+    })
+}
+
 fn json_of_message(output: MessageDescriptor, message: &[u8]) -> Result<Bytes> {
     let broken = "an answer is not of its message's type";
-    let message = DynamicMessage::decode(output, message).map_err(|error| Error::internal(broken).because(error))?;
+    let message = decoded(output, message)?;
     serde_json::to_vec(&message).map(Bytes::from).map_err(|error| Error::internal(broken).because(error))
 }
 

@@ -31,6 +31,7 @@ mod intake;
 mod listener;
 mod many;
 mod otlp;
+mod packed;
 mod parca;
 mod postgres;
 mod push;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Two numbers of a kind are equal exactly if what they stand for is: texts and runs are compared, not their hashes alone.
-//! What is held is accounted to the memory of queries, and goes with the statement.
+//! What is held is reserved in the memory of queries before it grows, and goes with the statement.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -22,15 +22,12 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::budget::Budget;
 
-/// Bytes of an entry beside its text or run, about.
-const ENTRY_BYTES: usize = 28;
-
 /// The names of one statement.
 pub(super) struct Names {
     known: RwLock<Known>,
     /// All texts, as they were when a dictionary of them was last asked for.
     dictionary: Mutex<Arc<StringArray>>,
-    budget: Budget,
+    dictionary_budget: Budget,
 }
 
 impl Names {
@@ -39,9 +36,11 @@ impl Names {
     /// # Errors
     /// As [`Known::add_text`].
     pub(super) fn new(budget: Budget) -> Result<Self> {
-        let mut known = Known::default();
+        let dictionary_budget = budget.fresh();
+        let mut known = Known { budget: Some(budget), ..Known::default() };
         known.add_text("")?;
-        Ok(Self { known: RwLock::new(known), dictionary: Mutex::new(Arc::new(StringArray::new_null(0))), budget })
+        let dictionary = Mutex::new(Arc::new(StringArray::new_null(0)));
+        Ok(Self { known: RwLock::new(known), dictionary, dictionary_budget })
     }
 
     /// What is known, to look up.
@@ -49,10 +48,12 @@ impl Names {
         self.known.read()
     }
 
-    /// The texts of `known` by number; the same array until there are more of them. `None` where one array does not hold them.
+    /// The texts of `known` by number; the same array until there are more of them. `None` where one array does not hold them,
+    /// or there is no memory for it.
     pub(super) fn dictionary(&self, known: &Known) -> Option<Arc<StringArray>> {
         let mut dictionary = self.dictionary.lock();
         if dictionary.len() != known.texts() {
+            self.dictionary_budget.resize(known.bytes.len() + 4 * known.texts()).ok()?;
             let ends = known.ends.iter().map(|end| i32::try_from(*end).ok());
             let offsets: Vec<i32> = std::iter::once(Some(0)).chain(ends).collect::<Option<_>>()?;
             let bytes = Buffer::from(known.bytes.as_bytes());
@@ -67,15 +68,7 @@ impl Names {
     /// # Errors
     /// What `add` says; `Exhausted` when there is no memory for the names.
     pub(super) fn add<T>(&self, add: impl FnOnce(&mut Known) -> Result<T>) -> Result<T> {
-        let mut known = self.known.write();
-        let added = add(&mut known)?;
-        let bytes = known.memory_bytes();
-        if bytes > self.budget.size() {
-            // Room for as much again, so that few reservations are made.
-            let more = bytes + bytes / 4;
-            self.budget.resize(more).or_else(|_| self.budget.resize(bytes))?;
-        }
-        Ok(added)
+        add(&mut self.known.write())
     }
 }
 
@@ -101,6 +94,8 @@ pub(super) struct Known {
     hasher: DefaultHashBuilder,
     stacks: Runs,
     labels: Runs,
+    /// What holds them; none of what is not bounded.
+    budget: Option<Budget>,
 }
 
 impl Known {
@@ -133,15 +128,18 @@ impl Known {
     /// The number of a text.
     ///
     /// # Errors
-    /// `Exhausted` when there are 2³² of them.
+    /// `Exhausted` when there are 2³² of them, or there is no memory for it.
     pub(super) fn add_text(&mut self, text: &str) -> Result<u32> {
         if let Some(number) = self.find_text(text) {
             return Ok(number);
         }
         let number = number(self.ends.len())?;
-        self.bytes.push_str(text);
-        self.ends.push(self.bytes.len());
-        let Self { bytes, ends, ids, hasher, .. } = self;
+        let Self { bytes, ends, ids, hasher, budget, .. } = self;
+        room(bytes, text.len(), budget.as_ref())?;
+        room(ends, 1, budget.as_ref())?;
+        room_of_ids(ids, |number| hasher.hash_one(text_of(bytes, ends, *number)), budget.as_ref())?;
+        bytes.push_str(text);
+        ends.push(bytes.len());
         let hash = |number: &u32| hasher.hash_one(text_of(bytes, ends, *number));
         ids.insert_unique(hash(&number), number, hash);
         Ok(number)
@@ -150,17 +148,17 @@ impl Known {
     /// The number of a stack, whose frames are numbers of texts.
     ///
     /// # Errors
-    /// `Exhausted` when there are 2³² of them.
+    /// `Exhausted` when there are 2³² of them, or there is no memory for it.
     pub(super) fn add_stack(&mut self, frames: &[u32]) -> Result<u32> {
-        self.stacks.add(frames, &self.hasher)
+        self.stacks.add(frames, &self.hasher, self.budget.as_ref())
     }
 
     /// The number of a set of labels: numbers of texts, name and value in turn.
     ///
     /// # Errors
-    /// `Exhausted` when there are 2³² of them.
+    /// `Exhausted` when there are 2³² of them, or there is no memory for it.
     pub(super) fn add_pairs(&mut self, pairs: &[u32]) -> Result<u32> {
-        self.labels.add(pairs, &self.hasher)
+        self.labels.add(pairs, &self.hasher, self.budget.as_ref())
     }
 
     /// The number of `labels`.
@@ -174,14 +172,73 @@ impl Known {
         }
         self.add_pairs(&pairs)
     }
+}
 
-    fn memory_bytes(&self) -> usize {
-        // The bytes and their ends a second time for the dictionary.
-        2 * self.bytes.capacity()
-            + self.ends.len() * ENTRY_BYTES
-            + self.stacks.memory_bytes()
-            + self.labels.memory_bytes()
+/// What grows by reserving the memory first.
+trait Grows {
+    /// Bytes of a place.
+    const PLACE_BYTES: usize;
+    fn len(&self) -> usize;
+    fn capacity(&self) -> usize;
+    fn reserve_exact(&mut self, places: usize);
+}
+
+impl Grows for String {
+    const PLACE_BYTES: usize = 1;
+
+    fn len(&self) -> usize {
+        String::len(self)
     }
+
+    fn capacity(&self) -> usize {
+        String::capacity(self)
+    }
+
+    fn reserve_exact(&mut self, places: usize) {
+        String::reserve_exact(self, places);
+    }
+}
+
+impl<T> Grows for Vec<T> {
+    const PLACE_BYTES: usize = size_of::<T>();
+
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+
+    fn capacity(&self) -> usize {
+        Vec::capacity(self)
+    }
+
+    fn reserve_exact(&mut self, places: usize) {
+        Vec::reserve_exact(self, places);
+    }
+}
+
+/// Makes room for `more` places: twice of what there are, or a quarter more where there is no memory for that. What was and what
+/// comes are both held while one is copied to the other.
+fn room<T: Grows>(of: &mut T, more: usize, budget: Option<&Budget>) -> Result<()> {
+    let (needed, before) = (of.len().saturating_add(more), of.capacity());
+    let Some(budget) = budget.filter(|_| needed > before) else { return Ok(()) };
+    let grow = |places: usize| {
+        let places = places.max(needed);
+        budget.grow(places.saturating_mul(T::PLACE_BYTES)).map(|()| places)
+    };
+    let places = grow(before.saturating_mul(2).max(64)).or_else(|_| grow(before + before / 4))?;
+    of.reserve_exact(places - of.len());
+    budget.shrink(before * T::PLACE_BYTES);
+    Ok(())
+}
+
+/// The same for one more number in a table, which grows to twice of its size.
+fn room_of_ids(ids: &mut HashTable<u32>, hash: impl Fn(&u32) -> u64, budget: Option<&Budget>) -> Result<()> {
+    let Some(budget) = budget.filter(|_| ids.len() == ids.capacity()) else { return Ok(()) };
+    let before = ids.allocation_size();
+    let most = 2 * before + 64;
+    budget.grow(most)?;
+    ids.reserve(1, hash);
+    budget.shrink((before + most).saturating_sub(ids.allocation_size()));
+    Ok(())
 }
 
 fn text_of<'a>(bytes: &'a str, ends: &[usize], number: u32) -> &'a str {
@@ -207,21 +264,20 @@ impl Runs {
         run_of(&self.numbers, &self.ends, number)
     }
 
-    fn add(&mut self, run: &[u32], hasher: &DefaultHashBuilder) -> Result<u32> {
+    fn add(&mut self, run: &[u32], hasher: &DefaultHashBuilder, budget: Option<&Budget>) -> Result<u32> {
         let hash = hash_of(run, hasher);
         let Self { numbers, ends, ids } = self;
         if let Some(number) = ids.find(hash, |number| run_of(numbers, ends, *number) == run) {
             return Ok(*number);
         }
         let number = number(ends.len())?;
+        room(numbers, run.len(), budget)?;
+        room(ends, 1, budget)?;
+        room_of_ids(ids, |number| hash_of(run_of(numbers, ends, *number), hasher), budget)?;
         numbers.extend_from_slice(run);
         ends.push(numbers.len());
         ids.insert_unique(hash, number, |number| hash_of(run_of(numbers, ends, *number), hasher));
         Ok(number)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.numbers.capacity() * size_of::<u32>() + self.ends.len() * ENTRY_BYTES
     }
 }
 
@@ -260,6 +316,36 @@ mod tests {
         assert_eq!(known.add_labels(&labels).unwrap(), number);
         let pairs: Vec<_> = known.labels(number).map(|(name, value)| (known.text(name), known.text(value))).collect();
         assert_eq!(pairs, [("a", "1"), ("b", "2")]);
+    }
+
+    /// Bytes that are really held.
+    fn held(known: &Known) -> usize {
+        let of_runs = |runs: &Runs| runs.numbers.capacity() * 4 + runs.ends.capacity() * 8 + runs.ids.allocation_size();
+        let of_texts = known.bytes.capacity() + known.ends.capacity() * 8 + known.ids.allocation_size();
+        of_texts + of_runs(&known.stacks) + of_runs(&known.labels)
+    }
+
+    #[test]
+    fn what_is_held_is_reserved_before() {
+        for limit in [1 << 10, 100 << 10, 1 << 20] {
+            let names = Names::new(Budget::of_pool("names", limit)).unwrap();
+            let mut last = 0;
+            let error = names.add(|known| {
+                loop {
+                    let text = known.add_text(&format!("a name of a function, number {last}"))?;
+                    known.add_stack(&[0, text, text])?;
+                    known.add_pairs(&[text, 0])?;
+                    let (held, reserved) = (held(known), known.budget.as_ref().unwrap().size());
+                    assert!(held <= reserved && reserved <= limit, "{held} of {reserved} of {limit}");
+                    last += 1;
+                }
+            });
+            let error: Error = Result::<()>::unwrap_err(error);
+            assert!(error.to_string().contains(&format!("query_memory_bytes_max={limit}")), "{error}");
+            let known = names.known();
+            assert!(held(&known) * 3 > limit, "it ended at {} of {limit}", held(&known));
+            assert_eq!(known.text(last), format!("a name of a function, number {}", last - 1));
+        }
     }
 
     #[test]

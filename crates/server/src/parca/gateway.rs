@@ -17,12 +17,12 @@ use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use flamestore_model::{Error, Result};
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor, SerializeOptions};
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::compute::Compute;
-use crate::connect::{grpc_request, gzipped, message_of_json, unary_answer};
+use crate::connect::{decoded, grpc_request, gzipped, message_of_json, unary_answer};
 use crate::refusal::Refusal;
 
 const QUERY: &str = "parca.query.v1alpha1.QueryService";
@@ -195,7 +195,7 @@ fn scalar(kind: &Kind, text: &str) -> Result<Value> {
 /// A message as JSON with all its fields.
 fn json(output: MessageDescriptor, message: &[u8]) -> Result<Vec<u8>> {
     let broken = "an answer is not of its message's type";
-    let message = DynamicMessage::decode(output, message).map_err(|error| Error::internal(broken).because(error))?;
+    let message = decoded(output, message)?;
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::new(&mut bytes);
     let options = SerializeOptions::new().skip_default_fields(false);

@@ -15,6 +15,7 @@ pub(super) struct Failure {
     pub(super) is_fatal: bool,
 }
 
+pub(super) const WARNING: &str = "01000";
 pub(super) const BAD_MESSAGE: &str = "08P01";
 pub(super) const NOT_SUPPORTED: &str = "0A000";
 pub(super) const READ_ONLY: &str = "25006";

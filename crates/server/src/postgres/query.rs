@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::{BufMut, BytesMut};
 use flamestore_model::{Error, Result};
-use flamestore_query::{PgType, ScalarValue};
+use flamestore_query::{DamagedSegment, PgType, ScalarValue, SqlReport};
 use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -143,6 +143,7 @@ pub(super) struct Running {
     formats: Arc<[Format]>,
     rows: u64,
     has_ended: bool,
+    report: SqlReport,
     /// Taken when it has ended.
     admitted: Option<Admitted>,
     bounds: Bounds,
@@ -204,6 +205,7 @@ impl Start<'_> {
             formats: formats.into(),
             rows: 0,
             has_ended: false,
+            report: answer.report,
             admitted: Some(admitted),
             bounds,
             _task: AbortOnDropHandle::new(task),
@@ -229,7 +231,8 @@ pub(super) fn expand(formats: &[Format], count: usize) -> Result<Vec<Format>, Fa
 }
 
 impl Running {
-    /// Writes rows, `rows_max` at most; answers how many there were in all once there are no more.
+    /// Writes rows, `rows_max` at most; once there are no more, also which segments are missing from them. Answers how many
+    /// there were in all by then.
     pub(super) async fn hand_on<R, W>(
         &mut self,
         rows_max: Option<usize>,
@@ -252,6 +255,12 @@ impl Running {
                     Some(Ok(None)) => {
                         self.has_ended = true;
                         self.end(Code::Ok);
+                        for damaged in self.report.report().damaged {
+                            let DamagedSegment { segment, error } = damaged;
+                            writer.warning(&format!(
+                                "segment {segment} cannot be read, and is missing from the rows: {error}"
+                            ));
+                        }
                         continue;
                     }
                     Some(Err(error)) => {

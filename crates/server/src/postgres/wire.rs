@@ -13,7 +13,7 @@ use std::io;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
-use super::failure::{BAD_MESSAGE, Failure, TOO_LONG};
+use super::failure::{BAD_MESSAGE, Failure, TOO_LONG, WARNING};
 use super::startup::Stream;
 
 /// Bytes of the first message; more are sent by nobody.
@@ -218,16 +218,19 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     pub(super) fn failure(&mut self, failure: &Failure, position: Option<usize>) {
         let severity = if failure.is_fatal { "FATAL" } else { "ERROR" };
         self.message(b'E', |out| {
-            for (field, value) in
-                [(b'S', severity), (b'V', severity), (b'C', failure.code), (b'M', failure.message.as_str())]
-            {
-                out.put_u8(field);
-                text(out, value);
-            }
+            fields(out, severity, failure.code, &failure.message);
             if let Some(position) = position {
                 out.put_u8(b'P');
                 text(out, &position.to_string());
             }
+            out.put_u8(0);
+        });
+    }
+
+    /// A warning, beside what is answered.
+    pub(super) fn warning(&mut self, said: &str) {
+        self.message(b'N', |out| {
+            fields(out, "WARNING", WARNING, said);
             out.put_u8(0);
         });
     }
@@ -242,6 +245,14 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     pub(super) async fn close(&mut self) -> io::Result<()> {
         self.flush().await?;
         self.stream.shutdown().await
+    }
+}
+
+/// What errors and warnings have.
+fn fields(out: &mut BytesMut, severity: &str, code: &str, said: &str) {
+    for (field, value) in [(b'S', severity), (b'V', severity), (b'C', code), (b'M', said)] {
+        out.put_u8(field);
+        text(out, value);
     }
 }
 

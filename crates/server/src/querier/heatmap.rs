@@ -7,7 +7,8 @@
 //! smallest┴────┴────┴────┘
 //! ```
 //!
-//! Slots without a profile are left out. Bounded by the number of profiles that are looked at for one answer.
+//! Slots without a profile are left out. Bounded by the number of profiles that are looked at for one answer, and by the memory of
+//! queries, in which the places of profiles and slots are reserved.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,10 +21,14 @@ use flamestore_query::ProfileEntry;
 use super::ask::Asked;
 use super::lists::pairs;
 use super::reader::Reader;
-use super::series::{Grid, exemplar, group_of};
+use super::series::{Grid, exemplar, exemplar_bytes, group_of, pair_bytes};
 
-/// What the place of a profile in its slot takes, and its share of the slot and the group.
-const PLACE_BYTES: usize = 64;
+/// What the place of a profile in its slot takes.
+const PLACE_BYTES: usize = 16;
+/// What a slot takes before it is answered, and in the answer.
+const SLOT_BYTES: usize = 128 + size_of::<HeatmapSlot>() + BUCKETS * (size_of::<i32>() + size_of::<f64>());
+/// What a group takes beside its labels.
+const GROUP_BYTES: usize = 128 + size_of::<HeatmapSeries>();
 /// Buckets of values.
 const BUCKETS: usize = 20;
 
@@ -67,30 +72,43 @@ pub(super) async fn select(reader: &Reader, request: &v1::SelectHeatmapRequest) 
     };
     let memory = reader.engine.memory("heat map");
     let profiles = reader.profiles(&grid.widened(asked), &memory).await?;
-    memory.grow(profiles.len() * PLACE_BYTES)?;
     let limit = request.limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     let group_by = request.group_by.clone();
     let heat = move || {
-        let heat = heat(&profiles, &grid, &group_by, with_exemplars, limit);
+        let mut steps = memory.in_steps();
+        let heat = heat(&profiles, &grid, &group_by, with_exemplars, limit, |bytes| steps.grow(bytes));
         drop(memory);
-        Ok(heat)
+        heat
     };
     Ok(v1::SelectHeatmapResponse { series: reader.compute.run(heat).await? })
 }
 
 /// The heat of groups of profiles, the groups of the largest totals first.
+///
+/// # Errors
+/// Those of `reserve`, which is asked for what is kept.
 fn heat(
     profiles: &[ProfileEntry],
     grid: &Grid,
     group_by: &[String],
     with_exemplars: bool,
     limit: Option<usize>,
-) -> Vec<HeatmapSeries> {
+    mut reserve: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<HeatmapSeries>> {
     let mut groups: BTreeMap<Labels, BTreeMap<i64, Vec<&ProfileEntry>>> = BTreeMap::new();
     let (mut min, mut max) = (i64::MAX, i64::MIN);
     for entry in profiles {
         if let Some(end) = grid.end_around(entry.time_unix_nano) {
-            groups.entry(group_of(entry, group_by)).or_default().entry(end).or_default().push(entry);
+            let labels = group_of(entry, group_by);
+            if !groups.contains_key(&labels) {
+                reserve(GROUP_BYTES + 2 * pair_bytes(&labels))?;
+            }
+            let slots = groups.entry(labels).or_default();
+            if !slots.contains_key(&end) {
+                reserve(SLOT_BYTES)?;
+            }
+            reserve(PLACE_BYTES)?;
+            slots.entry(end).or_default().push(entry);
             (min, max) = (min.min(entry.total), max.max(entry.total));
         }
     }
@@ -101,23 +119,33 @@ fn heat(
     let mut ranked: Vec<_> = groups.into_iter().map(|(labels, slots)| (total(&slots), labels, slots)).collect();
     ranked.sort_by_key(|(total, _, _)| Reverse(*total));
     ranked.truncate(limit.unwrap_or(usize::MAX));
-    let series = ranked.into_iter().map(|(_, labels, slots)| HeatmapSeries {
-        slots: slots.into_iter().map(|(end, entries)| slot(end, &entries, scale, &labels, with_exemplars)).collect(),
-        labels: pairs(&labels),
+    let series = ranked.into_iter().map(|(_, labels, slots)| {
+        let slots = slots.into_iter().map(|(end, entries)| {
+            let mut slot = slot(end, &entries, scale);
+            if let Some(entry) = largest(&entries).filter(|_| with_exemplars) {
+                reserve(exemplar_bytes(entry))?;
+                slot.exemplars.push(exemplar(entry, &labels));
+            }
+            Ok(slot)
+        });
+        Ok(HeatmapSeries { slots: slots.collect::<Result<_>>()?, labels: pairs(&labels) })
     });
     series.collect()
 }
 
-/// One slot; its exemplar is the profile of the largest total.
-fn slot(timestamp: i64, entries: &[&ProfileEntry], scale: Scale, labels: &Labels, with_exemplars: bool) -> HeatmapSlot {
+/// One slot, without an exemplar.
+fn slot(timestamp: i64, entries: &[&ProfileEntry], scale: Scale) -> HeatmapSlot {
     let mut counts = vec![0_i32; BUCKETS];
     for entry in entries {
         let count = &mut counts[scale.bucket(entry.total)];
         *count = count.saturating_add(1);
     }
-    let largest = entries.iter().max_by_key(|entry| (entry.total, Reverse(entry.id))).filter(|_| with_exemplars);
-    let exemplars = largest.map(|entry| exemplar(entry, labels)).into_iter().collect();
-    HeatmapSlot { timestamp, y_min: scale.starts(), counts, exemplars }
+    HeatmapSlot { timestamp, y_min: scale.starts(), counts, exemplars: Vec::new() }
+}
+
+/// The profile of the largest total, which is the exemplar of its slot.
+fn largest<'a>(entries: &[&'a ProfileEntry]) -> Option<&'a ProfileEntry> {
+    entries.iter().copied().max_by_key(|entry| (entry.total, Reverse(entry.id)))
 }
 
 #[cfg(test)]
@@ -148,7 +176,7 @@ mod tests {
             entry(4, 2000, "b", 199),
             entry(5, 3001, "b", 7),
         ];
-        let heat = |limit| heat(&entries, &grid, &["pod".to_owned()], true, limit);
+        let heat = |limit| heat(&entries, &grid, &["pod".to_owned()], true, limit, |_| Ok(())).unwrap();
         let found = heat(None);
         let told = |series: &HeatmapSeries| {
             let slots = series.slots.iter().map(|slot| {

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use flamestore_model::{Error, Labels, MatchOp, Matcher, Result, TimeRange};
 use flamestore_proto::querier::v1;
-use flamestore_proto::types::v1::{Exemplar, ExemplarType, Point, Series, TimeSeriesAggregationType};
-use flamestore_query::{Combine, ProfileEntry, Steps, TimeSeries};
+use flamestore_proto::types::v1::{Exemplar, ExemplarType, LabelPair, Point, Series, TimeSeriesAggregationType};
+use flamestore_query::{Combine, Memory, ProfileEntry, Steps, TimePoint, TimeSeries};
 
 use super::ask::{self, Asked};
 use super::lists::pairs;
@@ -24,6 +24,10 @@ use super::reader::Reader;
 
 /// Points of a call site in one answer.
 const MERGES_MAX: usize = 4096;
+/// What a point takes as it is read, added up and answered.
+const POINT_BYTES: usize = 64 + size_of::<TimePoint>() + size_of::<Point>();
+/// What the profile of a point takes beside its texts.
+const KEPT_BYTES: usize = 64 + size_of::<(Labels, i64)>() + size_of::<ProfileEntry>();
 
 /// The totals and the numbers of profiles of steps, by when these end.
 type Totals = BTreeMap<i64, (i128, u64)>;
@@ -101,13 +105,16 @@ pub(super) async fn select(reader: &Reader, request: &v1::SelectSeriesRequest) -
         Err(_) => return Err(Error::unsupported("there is no such type of exemplars")),
     };
     let asked = grid.widened(asked);
-    let mut groups = grouped(reader.totals(&asked, &grid.steps(average), &request.group_by).await?, &grid);
+    let found = reader.totals(&asked, &grid.steps(average), &request.group_by).await?;
+    let memory = reader.engine.memory("series");
+    memory.grow(found.iter().map(|of| 2 * pair_bytes(&of.labels) + of.points.len() * POINT_BYTES).sum())?;
+    let mut groups = grouped(found, &grid);
     if !call_site.is_empty() {
         groups = below(reader, &asked, &grid, &request.group_by, &call_site, groups).await?;
     }
     let mut series = ranked(groups, average, request.limit);
     if with_exemplars {
-        exemplars(reader, &asked, &grid, &request.group_by, &mut series).await?;
+        exemplars(reader, &asked, &grid, &request.group_by, &mut series, &memory).await?;
     }
     Ok(v1::SelectSeriesResponse { series })
 }
@@ -172,12 +179,18 @@ async fn exemplars(
     grid: &Grid,
     group_by: &[String],
     series: &mut [Series],
+    memory: &Memory,
 ) -> Result<()> {
     let mut largest: HashMap<(Labels, i64), ProfileEntry> = HashMap::new();
-    let memory = reader.engine.memory("exemplars");
-    for entry in reader.profiles(asked, &memory).await? {
+    let profiles = reader.profiles(asked, memory).await?;
+    let mut memory = memory.in_steps();
+    for entry in profiles {
         let Some(end) = grid.end_around(entry.time_unix_nano) else { continue };
-        match largest.entry((group_of(&entry, group_by), end)) {
+        let group = (group_of(&entry, group_by), end);
+        if !largest.contains_key(&group) {
+            memory.grow(KEPT_BYTES + pair_bytes(&group.0))?;
+        }
+        match largest.entry(group) {
             Entry::Occupied(mut kept) if kept.get().total < entry.total => {
                 kept.insert(entry);
             }
@@ -191,6 +204,7 @@ async fn exemplars(
         let group = labels.iter().fold(Labels::default(), |group, label| group.with(&label.name, &label.value));
         for point in points {
             if let Some(entry) = largest.remove(&(group.clone(), point.timestamp)) {
+                memory.grow(exemplar_bytes(&entry))?;
                 point.exemplars.push(exemplar(&entry, &group));
             }
         }
@@ -218,6 +232,17 @@ pub(super) fn exemplar(entry: &ProfileEntry, group: &Labels) -> Exemplar {
         labels: pairs(&own),
         ..Default::default()
     }
+}
+
+/// What an exemplar of `entry` takes, about.
+pub(super) fn exemplar_bytes(entry: &ProfileEntry) -> usize {
+    const ID_BYTES: usize = 36;
+    size_of::<Exemplar>() + ID_BYTES + 2 * pair_bytes(&entry.labels)
+}
+
+/// What labels take, about.
+pub(super) fn pair_bytes(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| size_of::<LabelPair>() + name.len() + value.len()).sum()
 }
 
 /// The totals of several tenants by label set and end of step.
@@ -265,7 +290,6 @@ fn point(timestamp: i64, (total, profiles): (i128, u64), average: bool) -> Point
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flamestore_query::TimePoint;
 
     fn labels(pod: &str) -> Labels {
         Labels::default().with("pod", pod)

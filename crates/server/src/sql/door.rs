@@ -6,6 +6,7 @@
 //! | form | `format` of the URL, the form or the JSON: `json`, `csv`, `arrow`; else what `Accept` prefers; else JSON |
 //! | rows at most | `limit` of the URL, the form or the JSON; 0 stands for all |
 //! | tenant | `X-Scope-OrgID` |
+//! | compressed | as `Accept-Encoding` prefers: `zstd`, `gzip`, or not at all |
 //!
 //! Whether there are more rows, and which segments are damaged and so missing, is known at the end: the end of JSON tells it, and
 //! trailers do for those who take them.
@@ -21,7 +22,7 @@ use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
 use flamestore_model::{Error, Result};
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use serde::Deserialize;
@@ -30,9 +31,11 @@ use url::form_urlencoded;
 
 use super::{End, Part, RowFormat, Sql, Statement};
 use crate::body::{BodyError, media_type, read_body};
+use crate::compute::Compute;
 use crate::guard::Bounds;
+use crate::packed::{self, Packer};
 use crate::refusal::Refusal;
-use crate::status::tenant_in;
+use crate::status::{status_of, tenant_in};
 
 const PATH: &str = "/api/v1/sql";
 /// Every path there is.
@@ -47,6 +50,8 @@ const HAS_MORE: HeaderName = HeaderName::from_static("flamestore-has-more");
 const DAMAGED: HeaderName = HeaderName::from_static("flamestore-damaged");
 /// The trailers there may be.
 const TOLD_AFTER: HeaderValue = HeaderValue::from_static("flamestore-has-more, flamestore-damaged");
+/// The headers that an answer depends on.
+const ASKED_BY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 const FORMATS: &str = "json, csv, arrow";
 
 /// The door to `sql`.
@@ -94,12 +99,47 @@ async fn answer(State(sql): State<Sql>, request: Request) -> Result<Response, Re
         Some(Err(status)) => return Err(Refusal::of(&status)),
         None => return Err(Error::internal("a statement has no answer").into()),
     };
+    let encoding = packed::wanted(&parts.headers);
     let parts = stream::once(async { Ok(first) }).chain(rows);
+    let parts = match encoding {
+        Some(encoding) => compressed(parts, Packer::new(encoding)?, sql.compute).left_stream(),
+        None => parts.right_stream(),
+    };
     let frames = parts.flat_map(|part| stream::iter(part.map_or_else(|status| vec![Err(status)], frames)));
     let mut answer = Response::new(Body::new(StreamBody::new(frames)));
     answer.headers_mut().insert(header::CONTENT_TYPE, content_type(format));
     answer.headers_mut().insert(header::TRAILER, TOLD_AFTER);
+    answer.headers_mut().insert(header::VARY, ASKED_BY);
+    if let Some(encoding) = encoding {
+        answer.headers_mut().insert(header::CONTENT_ENCODING, encoding.name());
+    }
     Ok(answer)
+}
+
+/// `parts` with their bytes compressed, each as soon as it is there.
+fn compressed(
+    parts: impl Stream<Item = Result<Part, Status>> + Send,
+    packer: Packer,
+    compute: Compute,
+) -> impl Stream<Item = Result<Part, Status>> + Send {
+    stream::try_unfold((Box::pin(parts), Some(packer), compute), |(mut parts, packer, compute)| async move {
+        let (Some(part), Some(packer)) = (parts.try_next().await?, packer) else { return Ok(None) };
+        let bytes = part.bytes.len();
+        let work = move || part.compressed(packer);
+        let (part, packer) = compute.run_on(bytes, work).await.map_err(|error| status_of(&error))?;
+        Ok(Some((part, (parts, packer, compute))))
+    })
+}
+
+impl Part {
+    /// The same with its bytes compressed, and what compresses those after it.
+    fn compressed(self, mut packer: Packer) -> Result<(Self, Option<Packer>)> {
+        let (bytes, packer) = match self.end {
+            None => (packer.pack(&self.bytes)?, Some(packer)),
+            Some(_) => (packer.finish(&self.bytes)?, None),
+        };
+        Ok((Self { bytes, ..self }, packer))
+    }
 }
 
 /// A part as frames of a body: its bytes, and after the last ones what only the end can tell.

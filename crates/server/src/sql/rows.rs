@@ -160,9 +160,7 @@ impl RowWriter {
                     self.buffer.extend_from_slice(b",\n\"has_more\":true");
                 }
                 if !damaged.is_empty() {
-                    let segment = |of: &DamagedSegment| serde_json::json!({ "segment": of.segment, "error": of.error });
-                    let damaged: serde_json::Value = damaged.iter().map(segment).collect();
-                    self.buffer.extend_from_slice(format!(",\n\"damaged\":{damaged}").as_bytes());
+                    self.buffer.extend_from_slice(format!(",\n\"damaged\":{}", named(damaged)).as_bytes());
                 }
                 self.buffer.extend_from_slice(b"}\n");
             }
@@ -173,6 +171,11 @@ impl RowWriter {
         }
         Ok(self.take())
     }
+}
+
+/// Segments that are missing, as JSON.
+pub(super) fn named(damaged: &[DamagedSegment]) -> serde_json::Value {
+    damaged.iter().map(|of| serde_json::json!({ "segment": of.segment, "error": of.error })).collect()
 }
 
 fn unwritable(error: ArrowError) -> Error {

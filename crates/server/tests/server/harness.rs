@@ -188,7 +188,8 @@ impl Running {
         Answer { status, headers, bytes: answer.bytes().await.unwrap() }
     }
 
-    async fn send(&self, request: &[u8]) -> String {
+    /// The answer to a request of these bytes, head and body, as it came.
+    pub(crate) async fn send(&self, request: &[u8]) -> String {
         let exchange = async {
             let mut stream = TcpStream::connect(self.addr).await?;
             stream.write_all(request).await?;

@@ -5,6 +5,7 @@
 mod agreement;
 mod bad_input;
 mod connect;
+mod damage;
 mod datadog;
 mod debuginfo;
 mod flight;
@@ -12,6 +13,7 @@ mod full;
 mod harness;
 mod legacy_ingest;
 mod lifecycle;
+mod memory;
 mod otlp;
 mod pages;
 mod parca;

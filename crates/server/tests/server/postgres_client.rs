@@ -41,6 +41,7 @@ pub(crate) struct Answer {
     /// What was said at the end of each statement.
     pub(crate) tags: Vec<String>,
     pub(crate) failures: Vec<Failure>,
+    pub(crate) notices: Vec<Failure>,
     /// The types of parameters.
     pub(crate) parameters: Vec<u32>,
     /// The messages that came, by their tags.
@@ -214,6 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 b'D' => answer.rows.push(values(&body)),
                 b'C' => answer.tags.push(String::from_utf8(body[..body.len() - 1].to_vec()).unwrap()),
                 b'E' => answer.failures.push(failure(&body)),
+                b'N' => answer.notices.push(failure(&body)),
                 b't' => answer.parameters = body[2..].chunks(4).map(|oid| number(oid).cast_unsigned()).collect(),
                 b'Z' => {
                     answer.status = char::from(body[0]);

@@ -1,6 +1,7 @@
 //! SQL over both doors: what comes back, in every form; what is refused; who leaves and who is late.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -387,5 +388,82 @@ async fn tenants_see_their_own_rows() {
     }
     let nobody = rows(&running, count, &[("x-scope-orgid", "c")]).await;
     assert_eq!(nobody, json!([[0]]));
+    running.stop().await.unwrap();
+}
+
+/// What can be read of a compressed body, and whether it has an end.
+fn unpacked(encoding: &str, bytes: &[u8]) -> (Vec<u8>, bool) {
+    let mut read = Vec::new();
+    let ended = match encoding {
+        "gzip" => flate2::read::GzDecoder::new(bytes).read_to_end(&mut read),
+        "zstd" => zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut read),
+        other => panic!("{other}"),
+    };
+    (read, ended.is_ok())
+}
+
+const MANY: &str = "SELECT value, concat('f', value % 100) AS name FROM generate_series(1, 20000) ORDER BY value";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_compressed_as_the_client_accepts_it() {
+    let running = Running::start().await;
+    for format in ["json", "csv", "arrow"] {
+        let asked = [("q", MANY), ("format", format)];
+        let plain = get(&running, &asked, &[]).await;
+        assert_eq!((plain.header("content-encoding"), plain.header("vary")), ("", "accept, accept-encoding"));
+        for (accepted, encoding) in
+            [("gzip", "gzip"), ("zstd", "zstd"), ("gzip, deflate, br, zstd", "zstd"), ("zstd;q=0.5, gzip", "gzip")]
+        {
+            let packed = get(&running, &asked, &[("accept-encoding", accepted)]).await;
+            assert_eq!(packed.header("content-encoding"), encoding, "{accepted}");
+            assert_eq!(packed.header("content-type"), plain.header("content-type"));
+            assert_eq!(unpacked(encoding, &packed.bytes), (plain.bytes.to_vec(), true), "{format}, {accepted}");
+            assert!(packed.bytes.len() * 2 < plain.bytes.len(), "{} of {}", packed.bytes.len(), plain.bytes.len());
+        }
+        let refused = get(&running, &asked, &[("accept-encoding", "br, gzip;q=0")]).await;
+        assert_eq!((refused.header("content-encoding"), &refused.bytes), ("", &plain.bytes));
+    }
+    let none =
+        get(&running, &[("q", "SELECT 7 AS n WHERE false"), ("format", "csv")], &[("accept-encoding", "zstd")]).await;
+    assert_eq!(unpacked("zstd", &none.bytes), (b"n\n".to_vec(), true));
+    let wrong = get(&running, &[("q", "SELEC 1")], &[("accept-encoding", "gzip, zstd")]).await;
+    check_refusal(&wrong, 400, "invalid_argument", "SELEC");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_rows_leave_as_they_are_found_and_what_breaks_off_has_no_end() {
+    let running = Running::start().await;
+    for (is_http2, encoding) in [(false, "gzip"), (true, "gzip"), (false, "zstd"), (true, "zstd")] {
+        let ask = |statement: &str| {
+            let url = format!("http://{}{PATH}?{}", running.addr, encoded(&[("q", statement), ("format", "csv")]));
+            http_client(is_http2).get(url).header("accept-encoding", encoding).send()
+        };
+        let (mut answer, mut packed) = (ask(ENDLESS).await.unwrap(), Vec::new());
+        assert_eq!(answer.headers()["content-encoding"], encoding);
+        while !unpacked(encoding, &packed).0.starts_with(b"value\n1\n2\n3\n") {
+            packed.extend_from_slice(&answer.chunk().await.unwrap().unwrap());
+        }
+        assert!(packed.len() < 1 << 20, "the first rows came after {} bytes", packed.len());
+        drop(answer);
+        let (mut answer, mut packed) = (ask(BREAKS).await.unwrap(), Vec::new());
+        while let Ok(chunk) = answer.chunk().await {
+            packed.extend_from_slice(&chunk.expect("a body that ends as if it were whole"));
+        }
+        assert!(!packed.is_empty() && !unpacked(encoding, &packed).1);
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_follow_compressed_rows() {
+    let running = Running::start().await;
+    let path = format!("{PATH}?{}", encoded(&[("q", MANY), ("limit", "10000"), ("format", "csv")]));
+    let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nte: trailers\r\n");
+    for encoding in ["gzip", "zstd"] {
+        let answer = running.send(format!("{head}accept-encoding: {encoding}\r\n\r\n").as_bytes()).await;
+        assert!(answer.contains(&format!("content-encoding: {encoding}\r\n")), "{answer}");
+        assert!(answer.ends_with("\r\n0\r\nflamestore-has-more: true\r\n\r\n"), "{answer}");
+    }
     running.stop().await.unwrap();
 }

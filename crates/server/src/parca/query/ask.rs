@@ -8,6 +8,7 @@ use flamestore_proto::parca::query::v1alpha1::query_request::{self, Mode, Report
 use flamestore_proto::parca::query::v1alpha1::{profile_diff_selection, query_request::Options};
 use prost_types::Timestamp;
 
+use super::nested::Form;
 use crate::translate;
 
 pub(super) const SECOND_NANOS: i64 = 1_000_000_000;
@@ -37,6 +38,8 @@ pub(super) enum Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
     FlameGraph,
+    /// The same as nested messages.
+    Nested(Form),
     Table,
     Pprof,
     Top,
@@ -191,15 +194,14 @@ fn diff_side(side: &v1::ProfileDiffSelection) -> Result<Asked> {
 pub(super) fn report(request: &v1::QueryRequest) -> Result<Report> {
     let unsupported = |why: &str| Err(Error::unsupported(why));
     match translate::enumeration::<query_request::ReportType>("report type", request.report_type)? {
+        ReportType::FlamegraphUnspecified => Ok(Report::Nested(Form::Whole)),
         ReportType::Pprof => Ok(Report::Pprof),
         ReportType::Top => Ok(Report::Top),
         ReportType::Callgraph => Ok(Report::CallGraph),
         ReportType::FlamegraphArrow => Ok(Report::FlameGraph),
         ReportType::TableArrow => Ok(Report::Table),
         ReportType::ProfileMetadata => Ok(Report::Metadata),
-        ReportType::FlamegraphUnspecified | ReportType::FlamegraphTable => {
-            unsupported("flame graphs are not made of nested messages: ask for REPORT_TYPE_FLAMEGRAPH_ARROW")
-        }
+        ReportType::FlamegraphTable => Ok(Report::Nested(Form::Tables)),
         ReportType::Source => unsupported("no sources are kept, so none are reported"),
         ReportType::Flamechart => {
             unsupported("samples are not reported by their times: ask for REPORT_TYPE_FLAMEGRAPH_ARROW")

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use flamestore_model::Result;
 use flamestore_proto::parca::metastore::v1alpha1 as symbols;
 use flamestore_proto::parca::query::v1alpha1 as v1;
 
@@ -10,9 +11,12 @@ use super::functions::{Function, Functions};
 use super::stacks::Stacks;
 
 /// The functions of `stacks`, the largest totals first, then by name.
+///
+/// # Errors
+/// `Exhausted` when there is no memory for them.
 #[expect(deprecated, reason = "the total of old is still read")]
-pub(super) fn top(stacks: &Stacks, comparison: Option<&Comparison>, unit: &str) -> v1::Top {
-    let functions = Functions::of(stacks);
+pub(super) fn top(stacks: &Stacks, comparison: Option<&Comparison>, unit: &str) -> Result<v1::Top> {
+    let functions = Functions::of(stacks)?;
     let mut ranked: Vec<(usize, &Function)> = functions.rows.iter().enumerate().collect();
     ranked.sort_by_key(|(_, function)| {
         let name = stacks.frames.rows[function.first as usize].name;
@@ -28,18 +32,21 @@ pub(super) fn top(stacks: &Stacks, comparison: Option<&Comparison>, unit: &str) 
         }
     };
     let list: Vec<v1::TopNode> = ranked.into_iter().map(node).collect();
-    v1::Top {
+    Ok(v1::Top {
         reported: i32::try_from(list.len()).unwrap_or(i32::MAX),
         total: i32::try_from(stacks.total[0]).unwrap_or(if stacks.total[0] < 0 { i32::MIN } else { i32::MAX }),
         unit: unit.to_owned(),
         list,
-    }
+    })
 }
 
 /// The functions of `stacks` and the calls between them.
+///
+/// # Errors
+/// `Exhausted` when there is no memory for them.
 #[expect(deprecated, reason = "the total of old is still read")]
-pub(super) fn graph(stacks: &Stacks) -> v1::Callgraph {
-    let functions = Functions::of(stacks);
+pub(super) fn graph(stacks: &Stacks) -> Result<v1::Callgraph> {
+    let functions = Functions::of(stacks)?;
     let node = |(number, function): (usize, &Function)| {
         let Meta { location, mapping, function: named, line } = Meta::of(stacks, number, function);
         v1::CallgraphNode {
@@ -56,11 +63,11 @@ pub(super) fn graph(stacks: &Stacks) -> v1::Callgraph {
         cumulative: call.totals[0],
         is_collapsed: false,
     };
-    v1::Callgraph {
+    Ok(v1::Callgraph {
         nodes: functions.rows.iter().enumerate().map(node).collect(),
         edges: functions.calls.iter().enumerate().map(edge).collect(),
         cumulative: stacks.total[0],
-    }
+    })
 }
 
 fn id(number: usize) -> String {
@@ -68,15 +75,16 @@ fn id(number: usize) -> String {
 }
 
 /// What there is to say of a function; what its frames disagree in is left out.
-struct Meta {
-    location: symbols::Location,
-    mapping: Option<symbols::Mapping>,
-    function: Option<symbols::Function>,
-    line: Option<symbols::Line>,
+pub(super) struct Meta {
+    pub(super) location: symbols::Location,
+    pub(super) mapping: Option<symbols::Mapping>,
+    pub(super) function: Option<symbols::Function>,
+    pub(super) line: Option<symbols::Line>,
 }
 
 impl Meta {
-    fn of(stacks: &Stacks, number: usize, function: &Function) -> Self {
+    /// What there is to say of `function`, which is called `number`.
+    pub(super) fn of(stacks: &Stacks, number: usize, function: &Function) -> Self {
         let frames = &stacks.frames;
         let (frame, mixed) = (&frames.rows[function.first as usize], &function.mixed);
         let text = |id: u32, is_mixed: bool| if is_mixed { String::new() } else { frames.texts.text(id).into_owned() };

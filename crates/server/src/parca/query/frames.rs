@@ -119,6 +119,13 @@ impl<'a> Known<'a> {
 }
 
 impl Frames {
+    /// What the frames take with their texts where they are written once more, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        const LINE_BYTES: usize = 128;
+        let texts: usize = self.texts.texts.iter().map(|text| text.len() + LINE_BYTES / 2).sum();
+        self.rows.len() * (size_of::<Frame>() + LINE_BYTES) + texts
+    }
+
     /// The frames of `location`, the outermost first.
     ///
     /// # Errors

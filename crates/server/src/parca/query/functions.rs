@@ -5,11 +5,17 @@
 
 use std::collections::HashMap;
 
-use flamestore_model::NONE;
+use flamestore_model::{NONE, Result};
+use flamestore_query::InSteps;
 
 use super::flame::Mixed;
 use super::frames::{Frame, Frames};
 use super::stacks::{FrameTree, Pair, Stacks, add};
+
+/// What a function takes: in its row, where it is found, and in the answer beside its texts.
+const FUNCTION_BYTES: usize = size_of::<Function>() + size_of::<(Key, usize)>() + 640;
+/// What a call takes so.
+const CALL_BYTES: usize = size_of::<Call>() + size_of::<[usize; 3]>() + 192;
 
 /// Functions in the order in which stacks have them, and the calls between them.
 #[derive(Debug, Default)]
@@ -54,13 +60,17 @@ impl Key {
 }
 
 impl Functions {
-    /// The functions of `stacks`.
-    pub(super) fn of(stacks: &Stacks) -> Self {
-        let mut counting = Counting::new(&stacks.frames);
+    /// The functions of `stacks`, held in their memory with what is told of them.
+    ///
+    /// # Errors
+    /// `Exhausted` when there is no room for them.
+    pub(super) fn of(stacks: &Stacks) -> Result<Self> {
+        stacks.memory.grow(stacks.frames.rows.len() * size_of::<u32>())?;
+        let mut counting = Counting::new(&stacks.frames, stacks.memory.in_steps());
         for group in &stacks.groups {
-            counting.tree(&group.tree);
+            counting.tree(&group.tree)?;
         }
-        counting.functions
+        Ok(counting.functions)
     }
 }
 
@@ -74,10 +84,11 @@ struct Counting<'a> {
     /// Per function and per call, how often it is on the path.
     on_path: Vec<u32>,
     calls_on_path: Vec<u32>,
+    memory: InSteps<'a>,
 }
 
 impl<'a> Counting<'a> {
-    fn new(frames: &'a Frames) -> Self {
+    fn new(frames: &'a Frames, memory: InSteps<'a>) -> Self {
         Self {
             frames,
             functions: Functions::default(),
@@ -86,10 +97,11 @@ impl<'a> Counting<'a> {
             calls: HashMap::new(),
             on_path: Vec::new(),
             calls_on_path: Vec::new(),
+            memory,
         }
     }
 
-    fn tree(&mut self, tree: &FrameTree) {
+    fn tree(&mut self, tree: &FrameTree) -> Result<()> {
         // The nodes from the root to the last one, each with its function and its call.
         let mut path: Vec<(usize, usize, Option<usize>)> = Vec::new();
         for (node, totals) in tree.totals().into_iter().enumerate().skip(1) {
@@ -97,8 +109,9 @@ impl<'a> Counting<'a> {
             while let Some((_, function, call)) = path.pop_if(|(open, _, _)| *open != parent) {
                 self.leave(function, call);
             }
-            let function = self.function(tree.frame[node]);
-            let call = path.last().map(|(_, caller, _)| *caller).map(|caller| self.call(caller, function));
+            let function = self.function(tree.frame[node])?;
+            let caller = path.last().map(|(_, caller, _)| *caller);
+            let call = caller.map(|caller| self.call(caller, function)).transpose()?;
             self.enter(function, call, totals);
             add(&mut self.functions.rows[function].own, tree.own[node]);
             path.push((node, function, call));
@@ -106,6 +119,7 @@ impl<'a> Counting<'a> {
         for (_, function, call) in path {
             self.leave(function, call);
         }
+        Ok(())
     }
 
     fn enter(&mut self, function: usize, call: Option<usize>, totals: Pair) {
@@ -128,15 +142,18 @@ impl<'a> Counting<'a> {
         }
     }
 
-    fn function(&mut self, frame: u32) -> usize {
+    fn function(&mut self, frame: u32) -> Result<usize> {
         let row = &self.frames.rows[frame as usize];
         let known = self.of_frame[frame as usize];
         if known != NONE {
-            return known as usize;
+            return Ok(known as usize);
         }
         let next = self.functions.rows.len();
         let number = *self.numbers.entry(Key::of(row)).or_insert(next);
         if number == next {
+            let texts = [row.name, row.system_name, row.filename, row.mapping_file, row.build_id];
+            let texts: usize = texts.iter().map(|text| self.frames.texts.get(*text).len()).sum();
+            self.memory.grow(FUNCTION_BYTES + texts)?;
             self.functions.rows.push(Function { first: frame, mixed: Mixed::default(), totals: [0; 2], own: [0; 2] });
             self.on_path.push(0);
         }
@@ -144,16 +161,17 @@ impl<'a> Counting<'a> {
         function.mixed.note(&self.frames.rows[function.first as usize], row);
         // No more functions than frames.
         self.of_frame[frame as usize] = u32::try_from(number).unwrap_or(NONE);
-        number
+        Ok(number)
     }
 
-    fn call(&mut self, caller: usize, callee: usize) -> usize {
+    fn call(&mut self, caller: usize, callee: usize) -> Result<usize> {
         let next = self.functions.calls.len();
         let number = *self.calls.entry((caller, callee)).or_insert(next);
         if number == next {
+            self.memory.grow(CALL_BYTES)?;
             self.functions.calls.push(Call { caller, callee, totals: [0; 2] });
             self.calls_on_path.push(0);
         }
-        number
+        Ok(number)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─ ask, filter ─▶ selections, conditions ─ read ─▶ engine ─▶ call trees ─ stacks ─▶ trees of frames
-//!    lists   types, names, values                                       │ flame       ─▶ flame_record: Arrow
+//!    lists   types, names, values                                       │ flame       ─▶ flame_record: Arrow    nested: messages
 //!    range   totals over time                                           │ functions   ─▶ table: Arrow    calls: messages
 //!                                                                       └ pprof
 //! ```
@@ -20,6 +20,7 @@ mod flame_record;
 mod frames;
 mod functions;
 mod lists;
+mod nested;
 mod pprof;
 mod range;
 mod read;

@@ -7,7 +7,7 @@ use flamestore_model::{Function, Line, Mapping, NONE, ProfileType, Result, TimeR
 
 use super::compare::Comparison;
 use super::frames::{Frame, Frames};
-use super::stacks::{Group, Stacks};
+use super::stacks::{FrameTree, Group, Stacks};
 
 /// What a pprof says of itself.
 #[derive(Clone, Debug)]
@@ -21,8 +21,12 @@ pub(super) struct About {
 /// `stacks` as a gzip-compressed pprof. Values of 0 are left out.
 ///
 /// # Errors
-/// `Exhausted` when a table of it is too large.
+/// `Exhausted` when a table of it is too large, or there is no memory for it.
 pub(super) fn pprof(stacks: &Stacks, about: &About, comparison: Option<&Comparison>) -> Result<Vec<u8>> {
+    stacks.memory.grow(stacks.frames.memory_bytes())?;
+    for group in &stacks.groups {
+        stacks.memory.grow(rows_bytes(&group.tree))?;
+    }
     let ProfileType { sample_type, sample_unit, period_type, period_unit, .. } = &about.ty;
     let mut builder = ProfileBuilder::new();
     builder.sample_type(sample_type, sample_unit);
@@ -33,6 +37,21 @@ pub(super) fn pprof(stacks: &Stacks, about: &About, comparison: Option<&Comparis
         writing.group(group, &about.labels, comparison);
     }
     gzip(&encode_pprof(&writing.builder.finish()?))
+}
+
+/// What the rows of a tree take with their stacks: as rows, and encoded.
+fn rows_bytes(tree: &FrameTree) -> usize {
+    const ROW_BYTES: usize = 64;
+    const FRAME_BYTES: usize = 12;
+    let mut depths = vec![0_usize; tree.parent.len()];
+    let mut bytes = size_of_val(depths.as_slice());
+    for node in 1..tree.parent.len() {
+        depths[node] = depths[tree.parent[node] as usize] + 1;
+        if tree.own[node] != [0; 2] {
+            bytes = bytes.saturating_add(ROW_BYTES + depths[node] * FRAME_BYTES);
+        }
+    }
+    bytes
 }
 
 struct Writing<'a> {

@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 use flamestore_model::{Error, Labels, Result};
 use flamestore_proto::parca::profilestore::{Label, LabelSet};
 use flamestore_proto::parca::query::v1alpha1 as v1;
-use flamestore_query::ProfileEntry;
+use flamestore_query::{Memory, ProfileEntry};
 
 use super::ask::{self, Asked, SECOND_NANOS};
 use super::read::{Found, Reader};
 
 /// Profiles that are looked at one by one.
 const PROFILES_MAX: usize = 1 << 18;
+/// What a step takes beside what is known of it, while steps are put together and in the answer.
+const STEP_BYTES: usize = 64 + size_of::<v1::MetricsSample>();
 /// Steps of a range where the request does not say how long they are.
 const STEPS_DEFAULT: i64 = 100;
 
@@ -81,7 +83,10 @@ async fn sums(
     let lines = reader.engine.time_series(&found.query, step_nano, &names).await?.value;
     let memory = reader.engine.memory("QueryRange");
     let profiles = reader.engine.list_profiles_in(&found.query, PROFILES_MAX + 1, &memory).await?.value;
-    let steps = if profiles.len() > PROFILES_MAX { BTreeMap::new() } else { steps(&profiles, &names, step_nano) };
+    let steps = match profiles.len() > PROFILES_MAX {
+        true => BTreeMap::new(),
+        false => steps(&profiles, &names, step_nano, &memory)?,
+    };
     let is_time = found.ty.sample_type == "cpu" && found.ty.sample_unit == "nanoseconds";
     let sample = |labels: &Labels, time: i64, value: i64| {
         let known = steps.get(labels).and_then(|steps| steps.get(&time));
@@ -103,9 +108,18 @@ async fn sums(
     Ok(lines.into_iter().map(line).collect())
 }
 
-/// What is known of each step, by labels and start.
-fn steps(profiles: &[ProfileEntry], names: &[String], step_nano: i64) -> BTreeMap<Labels, BTreeMap<i64, Step>> {
+/// What is known of each step, by labels and start, held in `memory`.
+///
+/// # Errors
+/// `Exhausted` when there is no room for it.
+fn steps(
+    profiles: &[ProfileEntry],
+    names: &[String],
+    step_nano: i64,
+    memory: &Memory,
+) -> Result<BTreeMap<Labels, BTreeMap<i64, Step>>> {
     let mut all: BTreeMap<Labels, BTreeMap<i64, Step>> = BTreeMap::new();
+    let mut memory = memory.in_steps();
     for profile in profiles {
         let labels = names.iter().fold(Labels::default(), |labels, name| {
             let derived = profile.profile_type.derived_label(name);
@@ -113,18 +127,25 @@ fn steps(profiles: &[ProfileEntry], names: &[String], step_nano: i64) -> BTreeMa
         });
         let time = profile.time_unix_nano;
         let start = time.saturating_sub(time.rem_euclid(step_nano));
-        let step = all.entry(labels).or_default().entry(start).or_insert(Step {
-            count: 0,
-            first_time: time,
-            last_time: time,
-            duration_nano: 0,
-        });
+        if !all.contains_key(&labels) {
+            memory.grow(label_bytes(&labels))?;
+        }
+        let steps = all.entry(labels).or_default();
+        if !steps.contains_key(&start) {
+            memory.grow(STEP_BYTES + size_of::<Step>())?;
+        }
+        let step = steps.entry(start).or_insert(Step { count: 0, first_time: time, last_time: time, duration_nano: 0 });
         step.count = step.count.saturating_add(1);
         step.first_time = step.first_time.min(time);
         step.last_time = step.last_time.max(time);
         step.duration_nano = step.duration_nano.max(profile.duration_nano);
     }
-    all
+    Ok(all)
+}
+
+/// What labels take as a key and in the answer, about.
+fn label_bytes(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| 2 * (size_of::<Label>() + name.len() + value.len())).sum()
 }
 
 /// The first profile of each series in each step.
@@ -137,10 +158,17 @@ async fn firsts(reader: &Reader, found: &Found, step_nano: i64) -> Result<Vec<(L
     }
     // By series and step.
     let mut firsts: BTreeMap<Labels, BTreeMap<i64, ProfileEntry>> = BTreeMap::new();
+    let mut memory = memory.in_steps();
     // The newest come first, so what comes last stays.
     for profile in profiles {
+        if !firsts.contains_key(&profile.labels) {
+            memory.grow(label_bytes(&profile.labels))?;
+        }
         let step = profile.time_unix_nano.div_euclid(step_nano);
-        firsts.entry(profile.labels.clone()).or_default().insert(step, profile);
+        let steps = firsts.entry(profile.labels.clone()).or_default();
+        if steps.insert(step, profile).is_none() {
+            memory.grow(STEP_BYTES + size_of::<ProfileEntry>())?;
+        }
     }
     let sample = |profile: ProfileEntry| v1::MetricsSample {
         timestamp: Some(ask::timestamp(profile.time_unix_nano)),

@@ -14,7 +14,7 @@ use flamestore_calltree::{ValueTree, merge};
 use flamestore_model::{
     Error, Labels, MatchOp, Matcher, ProfileType, Result, Selector, Temporality, Tenant, TimeRange, names,
 };
-use flamestore_query::{Engine, Query};
+use flamestore_query::{Engine, Memory, Query};
 
 use super::ask::Asked;
 use crate::compute::Compute;
@@ -75,16 +75,21 @@ impl Reader {
         Ok(Found { ty, query, is_empty: !is_there })
     }
 
-    /// The merges of the selected profiles by the values of `labels`; one merge where there are no labels.
+    /// The merges of the selected profiles by the values of `labels`, held in `memory`; one merge where there are no labels.
     ///
     /// # Errors
-    /// Those of the engine; `Exhausted` when there are too many groups.
-    pub(super) async fn merges(&self, found: &Found, labels: &[String]) -> Result<Vec<(Vec<String>, ValueTree)>> {
+    /// Those of the engine; `Exhausted` when there are too many groups, or they are too large together.
+    pub(super) async fn merges(
+        &self,
+        found: &Found,
+        labels: &[String],
+        memory: &Memory,
+    ) -> Result<Vec<(Vec<String>, ValueTree)>> {
         if found.is_empty {
             return Ok(Vec::new());
         }
         if labels.is_empty() {
-            return Ok(vec![(Vec::new(), self.engine.merge(&found.query).await?.value)]);
+            return Ok(vec![(Vec::new(), held(self.engine.merge(&found.query).await?.value, memory)?)]);
         }
         let mut merges = Vec::new();
         for values in self.groups(&found.query, labels).await? {
@@ -92,7 +97,7 @@ impl Reader {
             for (name, value) in labels.iter().zip(&values) {
                 query.selector.matchers.push(Matcher::new(name, MatchOp::Equal, value)?);
             }
-            merges.push((values, self.engine.merge(&query).await?.value));
+            merges.push((values, held(self.engine.merge(&query).await?.value, memory)?));
         }
         Ok(merges)
     }
@@ -113,18 +118,18 @@ impl Reader {
         }
     }
 
-    /// Both selections in one tree: what is compared, then the base.
+    /// Both selections in one tree, held in `memory`: what is compared, then the base.
     ///
     /// # Errors
-    /// Those of the engine.
-    pub(super) async fn diff(&self, compared: &Found, base: &Found) -> Result<ValueTree> {
+    /// Those of the engine; `Exhausted` when it is too large.
+    pub(super) async fn diff(&self, compared: &Found, base: &Found, memory: &Memory) -> Result<ValueTree> {
         let (found, column) = match (compared.is_empty, base.is_empty) {
             (true, true) => return Ok(ValueTree::empty(2)),
-            (false, false) => return Ok(self.engine.diff(&compared.query, &base.query).await?.value),
+            (false, false) => return held(self.engine.diff(&compared.query, &base.query).await?.value, memory),
             (false, true) => (compared, 0),
             (true, false) => (base, 1),
         };
-        let tree = self.engine.merge(&found.query).await?.value;
+        let tree = held(self.engine.merge(&found.query).await?.value, memory)?;
         self.compute.run(move || Ok(merge(vec![(tree, column)], 2))).await
     }
 
@@ -136,6 +141,12 @@ impl Reader {
         let names = self.engine.label_names(query).await?.value;
         Ok(names.into_iter().filter(|name| !names::DERIVED.contains(&name.as_str())).collect())
     }
+}
+
+/// `tree`, for which there is room in `memory`.
+fn held(tree: ValueTree, memory: &Memory) -> Result<ValueTree> {
+    memory.hold(&tree)?;
+    Ok(tree)
 }
 
 /// The type of what counts of samples stand for.

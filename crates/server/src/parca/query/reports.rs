@@ -11,12 +11,12 @@ use flamestore_query::Memory;
 use super::ask::{self, Report, Subject};
 use super::compare::Comparison;
 use super::filter::Shape;
-use super::flame::{Grouping, Row, flame, threshold};
+use super::flame::{Flame, Grouping, Row, flame, threshold};
 use super::frames::base_name;
 use super::pprof::{About, pprof};
 use super::read::{Found, Reader};
 use super::stacks::Stacks;
-use super::{calls, flame_record, table};
+use super::{calls, flame_record, nested, table};
 
 /// What a node of the trees of frames takes in a flame graph at most: a row before it is trimmed and one after, and its columns.
 const FLAME_BYTES: usize = 2 * size_of::<Row>() + 128;
@@ -41,34 +41,36 @@ struct Merged {
 
 pub(super) async fn query(reader: &Reader, request: &v1::QueryRequest) -> Result<v1::QueryResponse> {
     let fields = request.group_by.as_ref().map_or(&[][..], |group_by| &group_by.fields);
-    let form = Form {
+    let mut form = Form {
         report: ask::report(request)?,
         shape: Shape::new(request)?,
         grouping: Grouping::new(fields)?,
         threshold: threshold(request)?,
     };
-    let merged = read(reader, ask::subject(request)?, &form.grouping).await?;
+    if matches!(form.report, Report::Nested(_)) {
+        form.grouping.labels.clear();
+    }
+    let memory = reader.engine.memory("report");
+    let merged = read(reader, ask::subject(request)?, &form.grouping, &memory).await?;
     let labels = match form.report {
         Report::Metadata if !merged.found.is_empty => reader.label_names(&merged.found.query).await?,
         _ => Vec::new(),
     };
-    let memory = reader.engine.memory("report");
-    merged.trees.iter().try_for_each(|(_, tree)| memory.hold(tree))?;
     reader.compute.run(move || form.response(&merged, labels, memory)).await
 }
 
 /// The trees of a subject. A diff has one, of both sides: labels do not group it.
-async fn read(reader: &Reader, subject: Subject, grouping: &Grouping) -> Result<Merged> {
+async fn read(reader: &Reader, subject: Subject, grouping: &Grouping, memory: &Memory) -> Result<Merged> {
     match subject {
         Subject::One(asked) => {
             let found = reader.find(&asked).await?;
-            let trees = reader.merges(&found, &grouping.labels).await?;
+            let trees = reader.merges(&found, &grouping.labels, memory).await?;
             Ok(Merged { found, trees, is_absolute: None })
         }
         Subject::Diff { base, compared, is_absolute } => {
             let base = reader.find(&base).await.map_err(|error| error.with("side", "a"))?;
             let found = reader.find(&compared).await.map_err(|error| error.with("side", "b"))?;
-            let tree = reader.diff(&found, &base).await?;
+            let tree = reader.diff(&found, &base, memory).await?;
             Ok(Merged { found, trees: vec![(Vec::new(), tree)], is_absolute: Some(is_absolute) })
         }
     }
@@ -91,11 +93,15 @@ impl Form {
         let unit = merged.found.ty.sample_unit.clone();
         let report = match self.report {
             Report::FlameGraph => R::FlamegraphArrow(self.flame_graph(&stacks, comparison.as_ref(), unit)?),
+            Report::Nested(form) => {
+                let flame = self.flame(&stacks)?;
+                R::Flamegraph(nested::message(&flame, &stacks, comparison.as_ref(), unit, form)?)
+            }
             Report::Table => {
                 R::TableArrow(v1::TableArrow { record: table::record(&stacks, comparison.as_ref())?, unit })
             }
-            Report::Top => R::Top(calls::top(&stacks, comparison.as_ref(), &unit)),
-            Report::CallGraph => R::Callgraph(calls::graph(&stacks)),
+            Report::Top => R::Top(calls::top(&stacks, comparison.as_ref(), &unit)?),
+            Report::CallGraph => R::Callgraph(calls::graph(&stacks)?),
             Report::Metadata => {
                 R::ProfileMetadata(v1::ProfileMetadata { mapping_files: mapping_files(&stacks), labels })
             }
@@ -109,15 +115,19 @@ impl Form {
         Ok(v1::QueryResponse { report: Some(report), total, filtered: stacks.filtered[0] })
     }
 
+    fn flame(&self, stacks: &Stacks) -> Result<Flame> {
+        let nodes: usize = stacks.groups.iter().map(|group| group.tree.parent.len()).sum();
+        stacks.memory.grow(nodes.saturating_mul(FLAME_BYTES))?;
+        flame(stacks, &self.grouping, self.threshold)
+    }
+
     fn flame_graph(
         &self,
         stacks: &Stacks,
         comparison: Option<&Comparison>,
         unit: String,
     ) -> Result<v1::FlamegraphArrow> {
-        let nodes: usize = stacks.groups.iter().map(|group| group.tree.parent.len()).sum();
-        stacks.memory.grow(nodes.saturating_mul(FLAME_BYTES))?;
-        let flame = flame(stacks, &self.grouping, self.threshold)?;
+        let flame = self.flame(stacks)?;
         let kept = flame.rows.first().map_or(0, |root| root.totals[0]);
         Ok(v1::FlamegraphArrow {
             record: flame_record::record(&flame, stacks, &self.grouping, comparison)?,

@@ -16,9 +16,9 @@ use super::stacks::Stacks;
 /// The record of the functions of `stacks`.
 ///
 /// # Errors
-/// `Exhausted` when there are 2³² functions.
+/// `Exhausted` when there are 2³² functions, or no memory for them.
 pub(super) fn record(stacks: &Stacks, comparison: Option<&Comparison>) -> Result<Vec<u8>> {
-    let functions = Functions::of(stacks);
+    let functions = Functions::of(stacks)?;
     let rows = &functions.rows;
     let frame = |row: &Function| &stacks.frames.rows[row.first as usize];
     let texts = |value: fn(&Frame, &Mixed) -> Option<u32>, is_narrow: bool| {

@@ -1,6 +1,14 @@
 //! Rows as messages of Flight.
+//!
+//! ```text
+//! schema │ rows │ rows │ … │ no rows, and which segments are missing from those before
+//! ```
+//!
+//! What only the end can tell is `app_metadata` of a message of no rows: readers that know nothing of it take it for an empty
+//! batch. Some of them (Go's, Rust's) cannot read a message that has nothing but `app_metadata`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use arrow::array::RecordBatch;
@@ -8,13 +16,17 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::FlightData;
 use flamestore_model::{Error, Result};
-use flamestore_query::{SqlAnswer, SqlReport};
+use flamestore_query::{DamagedSegment, SqlAnswer, SqlReport};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::Status;
 
 use crate::guard::Bounds;
+use crate::sql::rows::named;
 use crate::sql::{PART_BYTES_MAX, Parts, Piece, Sql, within};
+
+/// Segments that one message names; the text of each is short.
+const DAMAGED_AT_ONCE: usize = 64;
 
 /// A message, or the end of an answer.
 #[derive(Debug)]
@@ -61,7 +73,7 @@ pub(super) fn table(sql: &Sql, table: RecordBatch, bounds: Bounds) -> Result<Ans
 /// # Errors
 /// `Internal` when the schema cannot be written.
 pub(super) fn rows(sql: &Sql, answer: SqlAnswer, bounds: Bounds) -> Result<Answer> {
-    let SqlAnswer { schema, mut batches, .. } = answer;
+    let SqlAnswer { schema, mut batches, report } = answer;
     let mut encoder = Encoder::new(sql.answer_bytes_max);
     let first = encoder.schema(&schema);
     let compute = sql.compute.clone();
@@ -81,6 +93,11 @@ pub(super) fn rows(sql: &Sql, answer: SqlAnswer, bounds: Bounds) -> Result<Answe
                     for message in encoded {
                         messages.send(Ok(Sent::Message(message))).await.map_err(gone)?;
                     }
+                }
+            }
+            for damaged in report.report().damaged.chunks(DAMAGED_AT_ONCE) {
+                for message in encoder.missing(&schema, damaged)? {
+                    messages.send(Ok(Sent::Message(message))).await.map_err(gone)?;
                 }
             }
             messages.send(Ok(Sent::End)).await.map_err(gone)
@@ -145,6 +162,18 @@ impl Encoder {
         }
         Ok(dictionaries.into_iter().map(FlightData::from).chain([message]).collect())
     }
+
+    /// No rows of `schema`, and which segments are missing.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    fn missing(&mut self, schema: &SchemaRef, damaged: &[DamagedSegment]) -> Result<Vec<FlightData>> {
+        let mut messages = self.encode(&RecordBatch::new_empty(Arc::clone(schema)))?;
+        if let Some(last) = messages.last_mut() {
+            last.app_metadata = serde_json::json!({ "damaged": named(damaged) }).to_string().into();
+        }
+        Ok(messages)
+    }
 }
 
 /// `batch` in slices of `rows` rows; none of one without rows.
@@ -155,8 +184,6 @@ fn slices(batch: &RecordBatch, rows: usize) -> Vec<RecordBatch> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{ArrayRef, StringArray};
     use arrow_flight::decode::FlightRecordBatchStream;
     use flamestore_model::ErrorKind;

@@ -64,9 +64,7 @@ async fn what_makes_no_sense_is_refused_with_its_code() {
     check(v1::QueryRequest { mode: 9, ..merge(DELTA, graph) }, Code::InvalidArgument, "mode").await;
     check(v1::QueryRequest { options: None, ..merge(DELTA, graph) }, Code::InvalidArgument, "mode merge").await;
     check(v1::QueryRequest { report_type: 42, ..merge(DELTA, graph) }, Code::InvalidArgument, "report type").await;
-    for report in
-        [ReportType::Source, ReportType::Flamechart, ReportType::FlamegraphTable, ReportType::FlamegraphUnspecified]
-    {
+    for report in [ReportType::Source, ReportType::Flamechart] {
         check(merge(DELTA, report), Code::Unimplemented, "").await;
     }
     let backwards = v1::QueryRangeRequest { start: at(END), end: at(START), ..range(DELTA, 10, &[]) };

@@ -5,6 +5,7 @@ mod doors;
 mod filters;
 mod lists;
 mod merges;
+mod nested;
 mod ranges;
 pub(crate) mod reports;
 

@@ -6,38 +6,28 @@
 //! | `P` parse, `B` bind, `D` describe, `E` execute, `C` close | one each; after a failure none until `S` |
 //! | `S` sync | portals end, unless a transaction is open; ready |
 //!
-//! A connection keeps [`STATEMENTS_MAX`] prepared statements of [`KEPT_BYTES_MAX`] together, and [`PORTALS_MAX`] portals.
+//! `P` to `C` are the extended protocol's ([`extended`]), which keeps statements and portals by their names.
 
-use std::collections::HashMap;
+mod extended;
+
 use std::time::Duration;
 
 use bytes::BufMut;
 use flamestore_model::Tenant;
-use flamestore_query::{PgType, ScalarValue, check_statement, database_of};
+use flamestore_query::{check_statement, database_of};
 use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
 use super::catalog::{About, Asked, rewrite};
-use super::failure::{
-    BAD_MESSAGE, DUPLICATE_STATEMENT, Failure, IDLE, NO_PORTAL, NO_STATEMENT, NOT_SUPPORTED, SHUTTING_DOWN, SYNTAX,
-    TOO_MANY_KEPT, TRANSACTION_FAILED, position,
-};
-use super::parameters::Parameter;
-use super::query::{Cancellable, Columns, Running, Start, Stop, expand};
+use super::failure::{BAD_MESSAGE, Failure, IDLE, NOT_SUPPORTED, SHUTTING_DOWN, TRANSACTION_FAILED, position};
+use super::query::{Cancellable, Columns, Start, Stop};
 use super::startup::{Client, Stream};
 use super::statement::{Kind, Settings, kind, split};
 use super::values::Format;
 use super::wire::{Body, Message, NoMessage, Reader, Writer, text};
 use super::{Door, Key};
-use crate::status::code_of;
+use extended::Kept;
 
-/// Prepared statements of a connection.
-const STATEMENTS_MAX: usize = 1024;
-/// Bytes of their texts.
-const KEPT_BYTES_MAX: usize = 4 << 20;
-/// Portals of a connection.
-const PORTALS_MAX: usize = 64;
 /// How long the last words of an answer may take to leave.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -51,8 +41,7 @@ pub(super) struct Connection<'a> {
     user: String,
     settings: Settings,
     transaction: Transaction,
-    statements: HashMap<String, Prepared>,
-    portals: HashMap<String, Portal>,
+    kept: Kept,
     /// Whether messages are passed over until the next sync.
     skips: bool,
 }
@@ -62,16 +51,6 @@ enum Transaction {
     None,
     Open,
     Failed,
-}
-
-/// A statement that was made sense of.
-#[derive(Clone, Debug)]
-struct Prepared {
-    /// What the client sent.
-    source: String,
-    plan: Plan,
-    parameters: Vec<Parameter>,
-    columns: Option<Columns>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,15 +63,6 @@ enum Plan {
     Empty,
     /// The engine is asked.
     Query { word: &'static str, text: String },
-}
-
-/// A statement with its values.
-struct Portal {
-    statement: Prepared,
-    values: Vec<ScalarValue>,
-    formats: Vec<Format>,
-    running: Option<Running>,
-    has_ended: bool,
 }
 
 impl<'a> Connection<'a> {
@@ -109,8 +79,7 @@ impl<'a> Connection<'a> {
             user,
             settings,
             transaction: Transaction::None,
-            statements: HashMap::new(),
-            portals: HashMap::new(),
+            kept: Kept::default(),
             skips: false,
         }
     }
@@ -190,7 +159,7 @@ impl<'a> Connection<'a> {
     /// Tells that everything is answered.
     async fn ready(&mut self) -> Result<(), Stop> {
         if self.transaction == Transaction::None {
-            self.portals.clear();
+            self.kept.end_portals();
         }
         let mark = match self.transaction {
             Transaction::None => b'I',
@@ -214,7 +183,7 @@ impl<'a> Connection<'a> {
                 return self.ready().await;
             }
         };
-        self.portals.remove("");
+        self.kept.end_portal("");
         let statements = split(&text);
         if statements.is_empty() {
             self.writer.mark(b'I');
@@ -320,7 +289,7 @@ impl<'a> Connection<'a> {
                 // what failed is rolled back, whatever is asked
                 let word = if self.transaction == Transaction::Failed { "ROLLBACK" } else { *word };
                 self.transaction = Transaction::None;
-                self.portals.clear();
+                self.kept.end_portals();
                 word
             }
             Kind::RollBackTo => {
@@ -341,17 +310,15 @@ impl<'a> Connection<'a> {
                 "SET"
             }
             Kind::Deallocate(Some(name)) => {
-                let gone = self.statements.remove(name);
-                gone.ok_or_else(|| no_statement(name))?;
+                self.kept.deallocate(name)?;
                 "DEALLOCATE"
             }
             Kind::Deallocate(None) => {
-                self.statements.clear();
+                self.kept.deallocate_all();
                 "DEALLOCATE ALL"
             }
             Kind::Discard => {
-                self.statements.clear();
-                self.portals.clear();
+                self.kept = Kept::default();
                 self.settings.clear();
                 "DISCARD ALL"
             }
@@ -360,249 +327,11 @@ impl<'a> Connection<'a> {
         self.writer.message(b'C', |out| text(out, said));
         Ok(())
     }
-
-    /// A message of the extended protocol.
-    async fn step(&mut self, tag: u8, body: Body) -> Result<(), Stop> {
-        match tag {
-            b'P' => self.parse(body).await,
-            b'B' => Ok(self.bind(body)?),
-            b'D' => self.describe(body).await,
-            b'E' => self.execute(body).await,
-            b'C' => Ok(self.close(body)?),
-            _ => self.flush().await,
-        }
-    }
-
-    async fn parse(&mut self, mut body: Body) -> Result<(), Stop> {
-        let (name, source) = (body.text()?, body.text()?);
-        let count = body.count()?;
-        let mut given = Vec::new();
-        for _ in 0..count {
-            given.push(PgType::from_oid(body.i32()?.cast_unsigned()));
-        }
-        if !name.is_empty() && self.statements.contains_key(&name) {
-            let said = format!("prepared statement {name:?} already exists");
-            return Err(Failure::new(DUPLICATE_STATEMENT, said).into());
-        }
-        self.statements.remove(&name);
-        let bytes: usize = self.statements.values().map(|statement| statement.source.len()).sum();
-        if self.statements.len() >= STATEMENTS_MAX || bytes + source.len() > KEPT_BYTES_MAX {
-            return Err(Failure::new(TOO_MANY_KEPT, "too many prepared statements; close some").into());
-        }
-        let statement = match self.prepare(&source, &given).await {
-            Ok(statement) => statement,
-            Err(Stop::Failed(failure)) if !failure.is_fatal => {
-                self.skips = true;
-                self.fail(&failure, failure.place.and_then(|place| position(&source, place)));
-                return Ok(());
-            }
-            Err(stop) => return Err(stop),
-        };
-        self.statements.insert(name, statement);
-        self.writer.mark(b'1');
-        Ok(())
-    }
-
-    async fn prepare(&mut self, source: &str, given: &[Option<PgType>]) -> Result<Prepared, Stop> {
-        let statements = split(source);
-        let (plan, columns) = match statements.as_slice() {
-            [] => (Plan::Nothing, None),
-            [(_, statement)] => self.plan(statement)?,
-            _ => {
-                let said = "cannot insert multiple commands into a prepared statement";
-                return Err(Failure::new(SYNTAX, said).into());
-            }
-        };
-        let source = source.to_owned();
-        let Plan::Query { text, .. } = &plan else {
-            return Ok(Prepared { source, plan, parameters: Vec::new(), columns });
-        };
-        let admitted = self.door.guard.admit("postgres-describe")?;
-        let cancellable = Cancellable::new(&self.key.slot);
-        let bounds = admitted.bounds().at_most(self.settings.statement_timeout());
-        let describe = self.door.engine.describe_sql(&self.tenant, text);
-        let described = cancellable.run(&bounds, &mut self.reader, describe).await?;
-        admitted.end(described.as_ref().map_or_else(|error| code_of(error.kind()), |_| Code::Ok));
-        let described = described.map_err(|error| placed(error.into(), *text == source))?;
-        let told = described.parameters.fields().iter().enumerate();
-        let parameter = |(at, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| Parameter {
-            given: given.get(at).copied().flatten(),
-            told: field.data_type().clone(),
-        };
-        let parameters = told.map(parameter).collect();
-        let columns = Some(Columns::of(&described.columns));
-        Ok(Prepared { source, plan, parameters, columns })
-    }
-
-    fn bind(&mut self, mut body: Body) -> Result<(), Failure> {
-        let (portal, name) = (body.text()?, body.text()?);
-        let statement = self.statements.get(&name).ok_or_else(|| no_statement(&name))?.clone();
-        let formats = read_formats(&mut body)?;
-        let count = body.count()?;
-        let wanted = statement.parameters.len();
-        if count < wanted {
-            let said = format!("bind message supplies {count} parameters, but the statement requires {wanted}");
-            return Err(Failure::new(BAD_MESSAGE, said));
-        }
-        let mut values = Vec::new();
-        for (at, format) in expand(&formats, count)?.into_iter().enumerate() {
-            let value = body.value()?;
-            // parameters that were given a type and stand nowhere have no value
-            if let Some(parameter) = statement.parameters.get(at) {
-                values.push(parameter.value(value.as_ref(), format)?);
-            }
-        }
-        let formats = read_formats(&mut body)?;
-        self.portals.remove(&portal);
-        if self.portals.len() >= PORTALS_MAX {
-            return Err(Failure::new(TOO_MANY_KEPT, "too many portals; close some"));
-        }
-        self.portals.insert(portal, Portal { statement, values, formats, running: None, has_ended: false });
-        self.writer.mark(b'2');
-        Ok(())
-    }
-
-    async fn describe(&mut self, mut body: Body) -> Result<(), Stop> {
-        let (what, name) = (body.u8()?, body.text()?);
-        if what == b'S' {
-            let statement = self.statements.get(&name).ok_or_else(|| no_statement(&name))?;
-            self.writer.message(b't', |out| {
-                out.put_u16(u16::try_from(statement.parameters.len()).unwrap_or(u16::MAX));
-                statement.parameters.iter().for_each(|parameter| out.put_u32(parameter.ty().oid()));
-            });
-            match &statement.columns {
-                Some(columns) => columns.describe(&expand(&[], columns.len())?, &mut self.writer),
-                None => self.writer.mark(b'n'),
-            }
-            return Ok(());
-        }
-        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
-        self.learn_columns(&mut portal).await?;
-        match &portal.statement.columns {
-            Some(columns) => columns.describe(&expand(&portal.formats, columns.len())?, &mut self.writer),
-            None => self.writer.mark(b'n'),
-        }
-        self.portals.insert(name, portal);
-        Ok(())
-    }
-
-    /// Columns may follow from values: then the statement is started to tell them.
-    async fn learn_columns(&mut self, portal: &mut Portal) -> Result<(), Stop> {
-        if portal.values.is_empty() || portal.running.is_some() || portal.has_ended {
-            return Ok(());
-        }
-        let cancellable = Cancellable::new(&self.key.slot);
-        portal.statement.columns = None;
-        if let Some((running, columns)) = self.start_portal(portal, &cancellable).await? {
-            portal.running = Some(running);
-            portal.statement.columns = Some(columns);
-        }
-        Ok(())
-    }
-
-    /// Starts the statement of a portal, if the engine is to be asked.
-    async fn start_portal(
-        &mut self,
-        portal: &Portal,
-        cancellable: &Cancellable<'_>,
-    ) -> Result<Option<(Running, Columns)>, Stop> {
-        let Plan::Query { text, .. } = &portal.statement.plan else { return Ok(None) };
-        let start = Start {
-            door: self.door,
-            tenant: &self.tenant,
-            text,
-            values: &portal.values,
-            columns: portal.statement.columns.as_ref(),
-            formats: &portal.formats,
-            timeout: self.settings.statement_timeout(),
-        };
-        start.run(cancellable, &mut self.reader).await.map(Some)
-    }
-
-    async fn execute(&mut self, mut body: Body) -> Result<(), Stop> {
-        let (name, rows_max) = (body.text()?, body.i32()?);
-        let rows_max = usize::try_from(rows_max).ok().filter(|rows_max| *rows_max > 0);
-        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
-        self.run_portal(&mut portal, rows_max).await?;
-        self.portals.insert(name, portal);
-        Ok(())
-    }
-
-    async fn run_portal(&mut self, portal: &mut Portal, rows_max: Option<usize>) -> Result<(), Stop> {
-        let word = match &portal.statement.plan {
-            Plan::Nothing => {
-                self.writer.mark(b'I');
-                return Ok(());
-            }
-            Plan::Here(kind) => return Ok(self.here(&kind.clone())?),
-            Plan::Empty => {
-                ended(&mut self.writer, "SELECT", 0);
-                return Ok(());
-            }
-            Plan::Query { word, .. } => *word,
-        };
-        if portal.has_ended {
-            ended(&mut self.writer, word, 0);
-            return Ok(());
-        }
-        if self.transaction == Transaction::Failed {
-            return Err(Failure::new(TRANSACTION_FAILED, "current transaction is aborted").into());
-        }
-        let door = self.door;
-        let cancellable = Cancellable::new(&self.key.slot);
-        if portal.running.is_none() {
-            portal.running = self.start_portal(portal, &cancellable).await?.map(|(running, _)| running);
-        }
-        let Some(mut running) = portal.running.take() else { return Ok(()) };
-        let (reader, writer) = (&mut self.reader, &mut self.writer);
-        match running.hand_on(rows_max, &door.compute, &cancellable, reader, writer).await? {
-            Some(rows) => {
-                portal.has_ended = true;
-                ended(writer, word, rows);
-            }
-            None => {
-                portal.running = Some(running);
-                writer.mark(b's');
-            }
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, mut body: Body) -> Result<(), Failure> {
-        let (what, name) = (body.u8()?, body.text()?);
-        match what {
-            b'S' => _ = self.statements.remove(&name),
-            _ => _ = self.portals.remove(&name),
-        }
-        self.writer.mark(b'3');
-        Ok(())
-    }
 }
 
 /// `failure`, with its place only if it is one in what the client sent.
 fn placed(failure: Failure, is_as_sent: bool) -> Failure {
     Failure { place: failure.place.filter(|_| is_as_sent), ..failure }
-}
-
-fn no_statement(name: &str) -> Failure {
-    Failure::new(NO_STATEMENT, format!("prepared statement {name:?} does not exist"))
-}
-
-fn no_portal(name: &str) -> Failure {
-    Failure::new(NO_PORTAL, format!("portal {name:?} does not exist"))
-}
-
-fn read_formats(body: &mut Body) -> Result<Vec<Format>, Failure> {
-    let count = body.count()?;
-    let mut formats = Vec::new();
-    for _ in 0..count {
-        formats.push(match body.i16()? {
-            0 => Format::Text,
-            1 => Format::Binary,
-            other => return Err(Failure::new(BAD_MESSAGE, format!("invalid format code: {other}"))),
-        });
-    }
-    Ok(formats)
 }
 
 /// Tells that a statement has ended, and how many rows it gave.
