@@ -1,0 +1,3 @@
+export default function Comparison() {
+  return <div data-testid="view-comparison" data-state="loading" />;
+}

@@ -1,0 +1,3 @@
+export default function Diff() {
+  return <div data-testid="view-diff" data-state="loading" />;
+}

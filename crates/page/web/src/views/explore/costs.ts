@@ -1,0 +1,117 @@
+// What services and functions cost, made of the API's answers.
+
+import { startsOf, type Span } from './steps';
+
+/** A line of `TimeSeriesResponse`. Numbers of 64 bits are text. */
+export interface Line {
+  labels?: { name: string; value: string }[];
+  points?: { timeUnixNano?: string; total?: string }[];
+}
+
+export interface ServiceCost {
+  service: string;
+  total: bigint;
+  /** Its part of all, of 1. */
+  share: number;
+  /** A total a step. */
+  points: number[];
+}
+
+/** Nanoseconds since 1970, as text, in milliseconds. */
+function millisOf(nanos: string): number {
+  return Number(BigInt(nanos) / 1_000_000n);
+}
+
+function partOf(value: bigint, all: bigint): number {
+  return all === 0n ? 0 : Number(value) / Number(all);
+}
+
+/** Services by falling cost, then name. */
+export function servicesByCost(lines: readonly Line[], span: Span, step: number): ServiceCost[] {
+  const places = new Map(startsOf(span, step).map((start, at) => [start, at]));
+  const costs = lines.map((line) => {
+    const points = Array<number>(places.size).fill(0);
+    let total = 0n;
+    for (const point of line.points ?? []) {
+      const value = BigInt(point.total ?? '0');
+      total += value;
+      const at = places.get(millisOf(point.timeUnixNano ?? '0'));
+      if (at !== undefined) points[at] = Number(value);
+    }
+    const service = line.labels?.find((label) => label.name === 'service_name')?.value ?? '';
+    return { service, total, share: 0, points };
+  });
+  const all = costs.reduce((sum, { total }) => sum + total, 0n);
+  return costs.map((cost) => ({ ...cost, share: partOf(cost.total, all) })).sort(byFallingTotal);
+}
+
+function byFallingTotal(a: ServiceCost, b: ServiceCost): number {
+  if (a.total !== b.total) return a.total > b.total ? -1 : 1;
+  return a.service < b.service ? -1 : 1;
+}
+
+/** `TopResponse`. */
+export interface Top {
+  functions?: { name?: string; self?: string; total?: string }[];
+  total?: string;
+}
+
+export interface FunctionCost {
+  name: string;
+  self: bigint;
+  total: bigint;
+  /** Its own part of all, of 1. */
+  share: number;
+}
+
+/** Functions in the order of the answer: the largest own value first. */
+export function functionCosts(top: Top): FunctionCost[] {
+  const all = BigInt(top.total ?? '0');
+  return (top.functions ?? []).map(({ name = '', self = '0', total = '0' }) => {
+    const own = BigInt(self);
+    return { name, self: own, total: BigInt(total), share: partOf(own, all) };
+  });
+}
+
+/** The own values of functions in each of several answers, 0 where one does not name it. */
+export function selvesIn(tops: readonly Top[], names: readonly string[]): Map<string, number[]> {
+  const byName = tops.map((top) => new Map((top.functions ?? []).map(({ name = '', self = '0' }) => [name, Number(self)])));
+  return new Map(names.map((name) => [name, byName.map((selves) => selves.get(name) ?? 0)]));
+}
+
+/** A part of a function's own value. */
+export interface Part {
+  service: string;
+  value: bigint;
+  /** Of the function's own value, of 1. */
+  share: number;
+}
+
+/** Whose a function's own value is: the answers of single services, and `others` for what none of them names. */
+export function partsOf(cost: FunctionCost, tops: ReadonlyMap<string, Top>): Part[] {
+  const parts: Part[] = [];
+  let left = cost.self;
+  for (const [service, top] of tops) {
+    const found = top.functions?.find(({ name }) => name === cost.name);
+    const value = BigInt(found?.self ?? '0');
+    if (value === 0n) continue;
+    left -= value;
+    parts.push({ service, value, share: partOf(value, cost.self) });
+  }
+  parts.sort((a, b) => (a.value === b.value ? 0 : a.value > b.value ? -1 : 1));
+  if (left > 0n) parts.push({ service: 'others', value: left, share: partOf(left, cost.self) });
+  return parts;
+}
+
+/** A polyline through the points, in a box of the size, from zero up. */
+export function sparkline(points: readonly number[], width: number, height: number): string {
+  const most = Math.max(...points, 0);
+  const step = points.length > 1 ? width / (points.length - 1) : 0;
+  const y = (value: number) => (most > 0 ? height - (Math.max(value, 0) / most) * height : height);
+  const shown = points.length === 1 ? [points[0] ?? 0, points[0] ?? 0] : points;
+  return shown.map((value, at) => `${round(at * (step || width))},${round(y(value))}`).join(' ');
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}

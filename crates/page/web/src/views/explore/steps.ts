@@ -1,0 +1,43 @@
+// The steps of sparklines. Totals of steps that are whole hours or days are answered from the sums that roll-ups keep, so a long
+// range is asked for in such steps and begins at one.
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** Milliseconds. Those from an hour on are answered from roll-ups. */
+const STEPS = [
+  ...[1, 2, 5, 10, 15, 30].map((seconds) => seconds * SECOND),
+  ...[1, 2, 5, 10, 15, 30].map((minutes) => minutes * MINUTE),
+  ...[1, 2, 3, 6, 12].map((hours) => hours * HOUR),
+  ...[1, 2, 5, 10, 30, 60, 90, 180, 360].map((days) => days * DAY),
+];
+
+const POINTS_MAX = 48;
+
+/** Times in milliseconds; `to` is outside. */
+export interface Span {
+  from: number;
+  to: number;
+}
+
+/** The shortest step of which at most 48 make up the range. */
+export function stepOf({ from, to }: Span): number {
+  const longest = STEPS[STEPS.length - 1] ?? DAY;
+  return STEPS.find((step) => (to - from) / step <= POINTS_MAX) ?? Math.ceil((to - from) / POINTS_MAX / longest) * longest;
+}
+
+/** The starts of the steps that the range touches. Steps lie at multiples of their length. */
+export function startsOf({ from, to }: Span, step: number): number[] {
+  const starts = [];
+  for (let start = Math.floor(from / step) * step; start < to; start += step) starts.push(start);
+  return starts;
+}
+
+/** The range in pieces of time, at most `pieces` of them, that begin at steps so that roll-ups answer them. */
+export function slicesOf(span: Span, pieces: number): Span[] {
+  const step = STEPS.find((length) => startsOf(span, length).length <= pieces) ?? span.to - span.from;
+  const inside = (start: number) => ({ from: Math.max(start, span.from), to: Math.min(start + step, span.to) });
+  return startsOf(span, step).map(inside).filter((slice) => slice.from < slice.to);
+}

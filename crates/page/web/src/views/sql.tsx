@@ -1,0 +1,4 @@
+// Placeholder until the view is committed: it is not reachable from the navigation.
+export default function Sql() {
+  return null;
+}
