@@ -1,12 +1,8 @@
 // What services and functions cost, made of the API's answers.
 
-import { startsOf, type Span } from './steps';
-
-/** A line of `TimeSeriesResponse`. Numbers of 64 bits are text. */
-export interface Line {
-  labels?: { name: string; value: string }[];
-  points?: { timeUnixNano?: string; total?: string }[];
-}
+import type { TimeSeriesLine, TopResponse } from '../../api/types';
+import { fromNanos, type Span } from '../../time';
+import { startsOf } from './steps';
 
 export interface ServiceCost {
   service: string;
@@ -17,17 +13,12 @@ export interface ServiceCost {
   points: number[];
 }
 
-/** Nanoseconds since 1970, as text, in milliseconds. */
-function millisOf(nanos: string): number {
-  return Number(BigInt(nanos) / 1_000_000n);
-}
-
 function partOf(value: bigint, all: bigint): number {
   return all === 0n ? 0 : Number(value) / Number(all);
 }
 
 /** Services by falling cost, then name. */
-export function servicesByCost(lines: readonly Line[], span: Span, step: number): ServiceCost[] {
+export function servicesByCost(lines: readonly TimeSeriesLine[], span: Span, step: number): ServiceCost[] {
   const places = new Map(startsOf(span, step).map((start, at) => [start, at]));
   const costs = lines.map((line) => {
     const points = Array<number>(places.size).fill(0);
@@ -35,7 +26,7 @@ export function servicesByCost(lines: readonly Line[], span: Span, step: number)
     for (const point of line.points ?? []) {
       const value = BigInt(point.total ?? '0');
       total += value;
-      const at = places.get(millisOf(point.timeUnixNano ?? '0'));
+      const at = places.get(fromNanos(point.timeUnixNano));
       if (at !== undefined) points[at] = Number(value);
     }
     const service = line.labels?.find((label) => label.name === 'service_name')?.value ?? '';
@@ -50,12 +41,6 @@ function byFallingTotal(a: ServiceCost, b: ServiceCost): number {
   return a.service < b.service ? -1 : 1;
 }
 
-/** `TopResponse`. */
-export interface Top {
-  functions?: { name?: string; self?: string; total?: string }[];
-  total?: string;
-}
-
 export interface FunctionCost {
   name: string;
   self: bigint;
@@ -65,7 +50,7 @@ export interface FunctionCost {
 }
 
 /** Functions in the order of the answer: the largest own value first. */
-export function functionCosts(top: Top): FunctionCost[] {
+export function functionCosts(top: TopResponse): FunctionCost[] {
   const all = BigInt(top.total ?? '0');
   return (top.functions ?? []).map(({ name = '', self = '0', total = '0' }) => {
     const own = BigInt(self);
@@ -74,7 +59,7 @@ export function functionCosts(top: Top): FunctionCost[] {
 }
 
 /** The own values of functions in each of several answers, 0 where one does not name it. */
-export function selvesIn(tops: readonly Top[], names: readonly string[]): Map<string, number[]> {
+export function selvesIn(tops: readonly TopResponse[], names: readonly string[]): Map<string, number[]> {
   const byName = tops.map((top) => new Map((top.functions ?? []).map(({ name = '', self = '0' }) => [name, Number(self)])));
   return new Map(names.map((name) => [name, byName.map((selves) => selves.get(name) ?? 0)]));
 }
@@ -88,7 +73,7 @@ export interface Part {
 }
 
 /** Whose a function's own value is: the answers of single services, and `others` for what none of them names. */
-export function partsOf(cost: FunctionCost, tops: ReadonlyMap<string, Top>): Part[] {
+export function partsOf(cost: FunctionCost, tops: ReadonlyMap<string, TopResponse>): Part[] {
   const parts: Part[] = [];
   let left = cost.self;
   for (const [service, top] of tops) {

@@ -1,6 +1,8 @@
 // The steps of sparklines. Totals of steps that are whole hours or days are answered from the sums that roll-ups keep, so a long
 // range is asked for in such steps and begins at one.
 
+import type { Span } from '../../time';
+
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -16,28 +18,22 @@ const STEPS = [
 
 const POINTS_MAX = 48;
 
-/** Times in milliseconds; `to` is outside. */
-export interface Span {
-  from: number;
-  to: number;
-}
-
 /** The shortest step of which at most 48 make up the range. */
-export function stepOf({ from, to }: Span): number {
+export function stepOf({ start, end }: Span): number {
   const longest = STEPS[STEPS.length - 1] ?? DAY;
-  return STEPS.find((step) => (to - from) / step <= POINTS_MAX) ?? Math.ceil((to - from) / POINTS_MAX / longest) * longest;
+  return STEPS.find((step) => (end - start) / step <= POINTS_MAX) ?? Math.ceil((end - start) / POINTS_MAX / longest) * longest;
 }
 
 /** The starts of the steps that the range touches. Steps lie at multiples of their length. */
-export function startsOf({ from, to }: Span, step: number): number[] {
+export function startsOf({ start, end }: Span, step: number): number[] {
   const starts = [];
-  for (let start = Math.floor(from / step) * step; start < to; start += step) starts.push(start);
+  for (let at = Math.floor(start / step) * step; at < end; at += step) starts.push(at);
   return starts;
 }
 
 /** The range in pieces of time, at most `pieces` of them, that begin at steps so that roll-ups answer them. */
 export function slicesOf(span: Span, pieces: number): Span[] {
-  const step = STEPS.find((length) => startsOf(span, length).length <= pieces) ?? span.to - span.from;
-  const inside = (start: number) => ({ from: Math.max(start, span.from), to: Math.min(start + step, span.to) });
-  return startsOf(span, step).map(inside).filter((slice) => slice.from < slice.to);
+  const step = STEPS.find((length) => startsOf(span, length).length <= pieces) ?? span.end - span.start;
+  const inside = (at: number) => ({ start: Math.max(at, span.start), end: Math.min(at + step, span.end) });
+  return startsOf(span, step).map(inside).filter((slice) => slice.start < slice.end);
 }

@@ -66,8 +66,9 @@ export class AnswerReader {
 
   /** Ends the answer. Fails where its end is missing: such an answer was broken off. */
   finish(): Answer {
-    this.push('\n');
-    if (this.tail === null) throw new Error('the answer broke off before its end');
+    const last = this.rest;
+    if (last.startsWith(']') || this.tail !== null) this.push('\n');
+    if (!this.tail?.endsWith('}')) throw new Error('the answer broke off before its end');
     const tail = parse<Tail>(this.tail);
     this.answer.columns = tail.columns ?? this.answer.columns;
     this.answer.hasMore = tail.has_more ?? false;

@@ -7,9 +7,10 @@
 //
 // and becomes the flame graph of the API: levels of nodes (offset, total, self, index of the name).
 
+import type { FlameGraphDiff } from '../../api/types';
 import { isNumeric, textOf, type Answer, type Row, type Value } from './answer';
 
-export interface Graph {
+export interface Graph extends FlameGraphDiff {
   names: string[];
   levels: { values: string[] }[];
   /** 2 for a diff: its nodes are (offset, total, self) of either side, then the name. */
@@ -51,7 +52,16 @@ export function levelsOf(nodes: readonly Node[], sides: 1 | 2): Graph {
     free[depth] = [...end];
     free[depth + 1] = [...starts];
   }
-  return { names, levels, sides };
+  return { names, levels, sides, ...totalsOf(nodes, sides) };
+}
+
+/** What a graph says of itself as a whole. */
+function totalsOf(nodes: readonly Node[], sides: 1 | 2) {
+  const [left = 0n, right = 0n] = nodes[0]?.totals ?? [];
+  const selves = nodes.flatMap((node) => node.selves);
+  const maxSelf = String(selves.reduce((most, self) => (self > most ? self : most), 0n));
+  if (sides === 1) return { total: String(left), maxSelf };
+  return { total: String(left + right), maxSelf, leftTicks: String(left), rightTicks: String(right) };
 }
 
 function numberOf(name: string, names: string[], numbers: Map<string, number>): number {
@@ -98,12 +108,12 @@ function* preorder(root: Branch): Generator<Node> {
 export function graphOfJson(text: string): Graph | null {
   if (!text.startsWith('{') || !text.includes('"levels"') || !text.includes('"names"')) return null;
   try {
-    const found = JSON.parse(text) as { names: unknown; levels: unknown };
+    const found = JSON.parse(text) as Record<'names' | 'levels' | 'total' | 'max_self', unknown>;
     if (!Array.isArray(found.names) || !Array.isArray(found.levels)) return null;
     const levels = found.levels.map((level: { values?: unknown[] }) => ({ values: (level.values ?? []).map(String) }));
-    return levels.every(({ values }) => values.length % 4 === 0)
-      ? { names: found.names.map(String), levels, sides: 1 }
-      : null;
+    if (levels.some(({ values }) => values.length % 4 !== 0)) return null;
+    const whole = { total: String(found.total ?? 0), maxSelf: String(found.max_self ?? 0) };
+    return { names: found.names.map(String), levels, sides: 1, ...whole };
   } catch {
     return null;
   }

@@ -1,0 +1,98 @@
+import { describe, expect, it } from 'vitest';
+import { functionCosts, partsOf, selvesIn, servicesByCost, sparkline } from '../src/views/explore/costs';
+import { slicesOf, startsOf, stepOf } from '../src/views/explore/steps';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const T = Date.UTC(2026, 4, 1, 12, 34, 56);
+
+describe('steps', () => {
+  it('are those of roll-ups for long ranges', () => {
+    const step = (length: number) => stepOf({ start: T - length, end: T });
+    expect(step(HOUR)).toBe(120_000);
+    expect(step(DAY)).toBe(1_800_000);
+    expect(step(2 * DAY)).toBe(HOUR);
+    expect(step(30 * DAY) % HOUR).toBe(0);
+    expect(step(30 * DAY)).toBe(DAY);
+    expect(step(365 * DAY)).toBe(10 * DAY);
+    expect(step(100 * 365 * DAY) % DAY).toBe(0);
+  });
+
+  it('cover the range, beginning before it', () => {
+    const span = { start: T, end: T + 3 * HOUR };
+    const starts = startsOf(span, HOUR);
+    expect(starts).toEqual([12, 13, 14, 15].map((hour) => Date.UTC(2026, 4, 1, hour)));
+    expect(startsOf({ start: 0, end: HOUR }, HOUR)).toEqual([0]);
+  });
+
+  it('make slices that add up to the range', () => {
+    const span = { start: T - 30 * DAY, end: T };
+    const slices = slicesOf(span, 12);
+    expect(slices.length).toBeLessThanOrEqual(12);
+    expect(slices[0]?.start).toBe(span.start);
+    expect(slices[slices.length - 1]?.end).toBe(span.end);
+    slices.slice(1).forEach((slice, at) => expect(slice.start).toBe(slices[at]?.end));
+    slices.slice(1).forEach((slice) => expect(slice.start % DAY).toBe(0));
+  });
+});
+
+describe('services by cost', () => {
+  const point = (at: number, total: string) => ({ timeUnixNano: `${BigInt(at) * 1_000_000n}`, total });
+  const line = (service: string, ...points: ReturnType<typeof point>[]) => ({
+    labels: [{ name: 'service_name', value: service }],
+    points,
+  });
+  const span = { start: 0, end: 3 * HOUR };
+
+  it('are sorted by total, with a point a step', () => {
+    const lines = [line('a', point(0, '1'), point(2 * HOUR, '2')), line('b', point(HOUR, '9')), line('c', point(0, '3'))];
+    const costs = servicesByCost(lines, span, HOUR);
+    expect(costs.map(({ service, total }) => [service, total])).toEqual([['b', 9n], ['a', 3n], ['c', 3n]]);
+    expect(costs.map(({ points }) => points)).toEqual([[0, 9, 0], [1, 0, 2], [3, 0, 0]]);
+    expect(costs.map(({ share }) => share)).toEqual([0.6, 0.2, 0.2]);
+  });
+
+  it('keep totals beyond what a double holds', () => {
+    const [cost] = servicesByCost([line('a', point(0, '9007199254740993'))], span, HOUR);
+    expect(cost?.total).toBe(9007199254740993n);
+    expect(servicesByCost([{}], span, HOUR)[0]).toMatchObject({ service: '', total: 0n, share: 0 });
+  });
+});
+
+describe('functions', () => {
+  const top = (total: string, ...functions: [string, string][]) => ({
+    total,
+    functions: functions.map(([name, self]) => ({ name, self, total: self })),
+  });
+
+  it('have their part of all', () => {
+    const [read] = functionCosts(top('10', ['read', '4']));
+    expect(read).toEqual({ name: 'read', self: 4n, total: 4n, share: 0.4 });
+    expect(functionCosts({})).toEqual([]);
+  });
+
+  it('have a value a slice', () => {
+    const slices = [top('3', ['read', '1'], ['write', '2']), top('0'), top('5', ['read', '5'])];
+    expect([...selvesIn(slices, ['read', 'write'])]).toEqual([['read', [1, 0, 5]], ['write', [2, 0, 0]]]);
+  });
+
+  it('are split by service, and what is left is others', () => {
+    const [read] = functionCosts(top('20', ['read', '10']));
+    if (!read) throw new Error('no function');
+    const tops = new Map([['api', top('9', ['read', '2'])], ['web', top('9', ['read', '5'])], ['db', top('9')]]);
+    expect(partsOf(read, tops).map(({ service, value, share }) => [service, value, share])).toEqual([
+      ['web', 5n, 0.5],
+      ['api', 2n, 0.2],
+      ['others', 3n, 0.3],
+    ]);
+  });
+});
+
+describe('a sparkline', () => {
+  it('goes from zero to the largest', () => {
+    expect(sparkline([0, 5, 10], 20, 10)).toBe('0,10 10,5 20,0');
+    expect(sparkline([0, 0], 20, 10)).toBe('0,10 20,10');
+    expect(sparkline([4], 20, 10)).toBe('0,0 20,0');
+    expect(sparkline([], 20, 10)).toBe('');
+  });
+});
