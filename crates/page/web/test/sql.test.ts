@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { AnswerReader, isNumeric, sorted, textOf, type Answer } from '../src/views/sql/answer';
-import { completions, plainType, tablesOf } from '../src/views/sql/catalog';
+import { columnsFor, completions, plainType, tablesOf } from '../src/views/sql/catalog';
 import { examplesOf, quoted, quotedTime } from '../src/views/sql/examples';
 import { graphOfJson, graphOfStacks, graphsOf, isFolded, levelsOf } from '../src/views/sql/graph';
 
@@ -174,6 +174,15 @@ describe('the catalog', () => {
     expect(tables.map(({ name }) => name)).toEqual(['samples', 'segment.profiles']);
     expect(completions(tables)).toEqual({ samples: ['value', 'stack'], 'segment.profiles': ['unit'] });
     expect(tables[0]?.columns[1]).toEqual({ name: 'stack', type: 'list of text' });
+  });
+
+  it('offers the columns of the tables that a statement names', () => {
+    const table = (name: string, ...columns: string[]) => ({ name, columns: columns.map((of) => ({ name: of, type: 'text' })) });
+    const tables = [table('samples', 'leaf', 'time'), table('profiles', 'total', 'time'), table('segment.samples', 'key')];
+    const names = (statement: string) => columnsFor(statement, tables).map(({ name }) => name);
+    expect(names('SELECT le')).toEqual(['leaf', 'time', 'total']);
+    expect(names('SELECT x FROM PROFILES')).toEqual(['total', 'time']);
+    expect(names('SELECT x FROM segment.samples')).toEqual(['key']);
   });
 
   it('says types in words', () => {

@@ -54,6 +54,14 @@ export function completions(tables: readonly Table[]): Record<string, string[]> 
   return Object.fromEntries(tables.map(({ name, columns }) => [name, columns.map((column) => column.name)]));
 }
 
+/** The columns that a statement may speak of: those of the tables it names, of all tables where it names none; each once. */
+export function columnsFor(statement: string, tables: readonly Table[]): TableColumn[] {
+  const words = new Set(statement.toLowerCase().match(/[a-z_][\w.]*/g) ?? []);
+  const named = tables.filter(({ name }) => words.has(name));
+  const among = named.length > 0 ? named : tables.filter(({ name }) => !name.includes('.'));
+  return [...new Map(among.flatMap(({ columns }) => columns).map((column) => [column.name, column])).values()];
+}
+
 export interface SqlFunction {
   /** What is called. */
   name: string;
