@@ -1,4 +1,6 @@
 import { fileURLToPath } from 'node:url';
+import { readFileSync } from 'node:fs';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -7,9 +9,42 @@ const server = process.env.FLAMESTORE ?? 'http://127.0.0.1:4040';
 // Where the built page may be put, for looking at it without changing what is committed.
 const outDir = process.env.PAGE_DIST ?? here('../dist');
 
+// The icons that the flame graph fetches when it shows them, below `build/img/icons`.
+const ICONS = [
+  ...['angle-double-down', 'angle-right', 'arrow-down', 'arrow-up', 'copy', 'exclamation-circle', 'eye'],
+  ...['plus-circle', 'search', 'times'],
+].map((name) => `unicons/${name}.svg`);
+ICONS.push('custom/gf-show-context.svg');
+// Asked for, and not among the icons of the package: the other way around, it is.
+const TURNED = { name: 'unicons/angle-double-up.svg', from: 'unicons/angle-double-down.svg' };
+
+function icons(): Plugin {
+  const folder = here('node_modules/@grafana/ui/dist/public/img/icons');
+  const pictureOf = (icon: string): string => {
+    if (icon === TURNED.name) return pictureOf(TURNED.from).replace('<svg ', '<svg transform="rotate(180)" ');
+    return readFileSync(`${folder}/${icon}`, 'utf8');
+  };
+  const names = [...ICONS, TURNED.name];
+  return {
+    name: 'icons',
+    generateBundle() {
+      for (const icon of names) this.emitFile({ type: 'asset', fileName: `build/img/icons/${icon}`, source: pictureOf(icon) });
+    },
+    configureServer(dev) {
+      dev.middlewares.use('/build/img/icons', (request, response, next) => {
+        const icon = (request.url ?? '').slice(1);
+        if (!names.includes(icon)) return next();
+        response.setHeader('content-type', 'image/svg+xml');
+        response.end(pictureOf(icon));
+      });
+    },
+  };
+}
+
 export default defineConfig({
   // The page works below any prefix.
   base: './',
+  plugins: [icons()],
   build: {
     outDir,
     emptyOutDir: true,
@@ -21,6 +56,8 @@ export default defineConfig({
   esbuild: { jsx: 'automatic' },
   resolve: {
     alias: [
+      // The parts of the flame graph, which the page puts together itself (decision 0041).
+      { find: /^#flamegraph\/(.*)$/, replacement: here('node_modules/@grafana/flamegraph/dist/esm') + '/$1.mjs' },
       // What the flame graph's packages import and no flame graph shows.
       { find: '@grafana/assistant', replacement: here('src/flame/absent/assistant.ts') },
       { find: /^monaco-editor.*/, replacement: here('src/flame/absent/editor.ts') },

@@ -28,6 +28,10 @@ export interface State extends Range {
   /** What the table of a diff compares. */
   measure: 'self' | 'total';
   by: 'share' | 'value';
+  /** The usual colours, or the other ones: by value, and for the colour-blind. */
+  colors: 'usual' | 'other';
+  /** Which end of a long name is shown. */
+  names: 'begin' | 'end';
   sql: string;
   /** Parameters of views that are not among the above. */
   extra: Record<string, string>;
@@ -49,12 +53,15 @@ export const INITIAL: State = {
   focus: [],
   measure: 'self',
   by: 'share',
+  colors: 'usual',
+  names: 'begin',
   sql: '',
   extra: {},
 };
 
 const KNOWN = new Set([
-  ...['view', 'query', 'from', 'to', 'until', 'display', 'search', 'inverted', 'sandwich', 'focus', 'measure', 'by', 'sql'],
+  ...['view', 'query', 'from', 'to', 'until', 'display', 'search', 'inverted', 'sandwich', 'focus', 'measure', 'by', 'colors'],
+  ...['names', 'sql'],
   ...['left', 'right'].flatMap((side) => ['Query', 'From', 'To'].map((part) => side + part)),
 ]);
 
@@ -84,6 +91,8 @@ export function parseState(text: string): State {
     focus: parameters.getAll('focus'),
     measure: oneOf(parameters.get('measure'), ['self', 'total'], INITIAL.measure),
     by: oneOf(parameters.get('by'), ['share', 'value'], INITIAL.by),
+    colors: oneOf(parameters.get('colors'), ['usual', 'other'], INITIAL.colors),
+    names: oneOf(parameters.get('names'), ['begin', 'end'], INITIAL.names),
     sql: parameters.get('sql') ?? '',
     extra: Object.fromEntries([...parameters].filter(([name]) => !KNOWN.has(name))),
   };
@@ -111,6 +120,8 @@ export function printState(state: State): string {
   for (const name of state.focus) parameters.append('focus', name);
   put('measure', state.measure, INITIAL.measure);
   put('by', state.by, INITIAL.by);
+  put('colors', state.colors, INITIAL.colors);
+  put('names', state.names, INITIAL.names);
   put('sql', state.sql, '');
   for (const [name, value] of Object.entries(state.extra)) put(name, value, '');
   return `?${parameters}`;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { AnswerReader, isNumeric, sorted, textOf, type Answer } from '../src/views/sql/answer';
 import { columnsFor, completions, plainType, tablesOf } from '../src/views/sql/catalog';
 import { examplesOf, quoted, quotedTime } from '../src/views/sql/examples';
-import { graphOfJson, graphOfStacks, graphsOf, isFolded, levelsOf } from '../src/views/sql/graph';
+import { graphOfJson, graphOfStacks, graphsOf, isFolded, levelsOf, typeIn } from '../src/views/sql/graph';
 
 /** The answer of a text that comes in pieces of `length`. */
 function read(text: string, length = text.length): Answer {
@@ -160,6 +160,15 @@ describe('flame graphs in rows', () => {
     // the node of the third level stands 4 to the right of where the level begins
     expect(graph.levels[2]?.values).toEqual(['4', '2', '0', '0']);
     expect(graphOfStacks([]).levels).toEqual([{ values: ['0', '0', '0', '0'] }]);
+  });
+});
+
+describe('the unit of a statement', () => {
+  it('is that of the profile type it names', () => {
+    const statement = `SELECT * FROM merge('process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name="a:b"}')`;
+    expect(typeIn(statement)).toBe('process_cpu:cpu:nanoseconds:cpu:nanoseconds');
+    expect(typeIn("WHERE profile_type = 'folded:samples:count::'")).toBe('folded:samples:count::');
+    expect(typeIn("SELECT '12:30'")).toBe('');
   });
 });
 

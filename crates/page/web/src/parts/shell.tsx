@@ -2,6 +2,7 @@
 import { Suspense, lazy, useState, type ComponentType } from 'react';
 import type { View } from '../state';
 import { usePage } from './page';
+import { ServicesProvider } from './services';
 import { SettingsPanel } from './settings';
 import { useTheme } from './theme';
 
@@ -54,9 +55,11 @@ export function Shell() {
       </header>
       {settings && <SettingsPanel applied={applied} />}
       <main id="view" tabIndex={-1}>
-        <Suspense fallback={<div className="loading" />}>
-          <Shown key={state.view} />
-        </Suspense>
+        <ServicesProvider>
+          <Suspense fallback={<div className="loading" />}>
+            <Shown key={state.view} />
+          </Suspense>
+        </ServicesProvider>
       </main>
     </>
   );

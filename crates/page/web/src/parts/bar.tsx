@@ -1,0 +1,110 @@
+// What is asked for: the service, the profile type, the labels, the range.
+import { parseSelector, printSelector, serviceOf, withService, type Selector } from '../selector';
+import { absolute } from '../time';
+import { nameOfType } from '../units';
+import { CopyButton } from './copy';
+import { Filters } from './filters';
+import { RefreshIcon } from './icons';
+import { usePage } from './page';
+import { RangePicker } from './range';
+import { preferred, typesOf, useServices } from './services';
+import type { State } from '../state';
+
+interface QueryFieldsProps {
+  query: string;
+  /** Tells the fields of two sides apart. */
+  side?: string;
+  withoutService?: boolean;
+  onQuery(query: string): void;
+}
+
+/** The fields of one selector. */
+export function QueryFields({ query, side = '', withoutService = false, onQuery }: QueryFieldsProps) {
+  const { span } = usePage();
+  const known = useServices();
+  const selector = parseSelector(query) ?? { type: '', matchers: [] };
+  const service = serviceOf(selector) ?? '';
+  const types = typesOf(known, service);
+  const change = (changed: Selector) => onQuery(printSelector(changed));
+  const suffix = side === '' ? '' : `-${side}`;
+  const toService = (name: string) => change(fitting(withService(selector, name), typesOf(known, name)));
+  return (
+    <>
+      {!withoutService && (
+        <select
+          data-testid={`service${suffix}`}
+          aria-label={`Service${side && ` of ${side}`}`}
+          value={service}
+          onChange={(event) => toService(event.target.value)}
+        >
+          <option value="">All services</option>
+          {withCurrent(known ? [...known.keys()] : [], service).map((name) => (
+            <option key={name}>{name}</option>
+          ))}
+        </select>
+      )}
+      <select
+        data-testid={`profile-type${suffix}`}
+        aria-label={`Profile type${side && ` of ${side}`}`}
+        value={selector.type}
+        onChange={(event) => change({ ...selector, type: event.target.value })}
+      >
+        {selector.type === '' && <option value="">Profile type</option>}
+        {withCurrent(types, selector.type).map((type) => (
+          <option key={type} value={type}>
+            {nameOfType(type)}
+          </option>
+        ))}
+      </select>
+      <Filters selector={selector} span={span} onChange={change} />
+    </>
+  );
+}
+
+/** The bar above a view: one selector, the range of all, asking again, the link. */
+export function QueryBar(props: QueryFieldsProps) {
+  return (
+    <div className="bar">
+      <QueryFields {...props} />
+      <span className="spring" />
+      <RangeControls />
+    </div>
+  );
+}
+
+export function RangeControls() {
+  const { state, now, set, refresh } = usePage();
+  return (
+    <>
+      <RangePicker range={state} now={now} onChange={(range) => set({ ...range, left: NO_RANGE(state.left), right: NO_RANGE(state.right) })} />
+      <button aria-label="Refresh" title="Refresh" onClick={refresh}>
+        <RefreshIcon />
+      </button>
+      <CopyLink />
+    </>
+  );
+}
+
+/** Sides lie in the range of all: another range begins with its halves again. */
+const NO_RANGE = (side: State['left']) => ({ ...side, from: '', to: '' });
+
+/** The link to what is shown, with its moments as they are now. */
+function CopyLink() {
+  const { span, href } = usePage();
+  return (
+    <CopyButton testId="copy-link" text={() => new URL(href(absolute(span)), document.baseURI).href}>
+      Copy link
+    </CopyButton>
+  );
+}
+
+const withCurrent = (known: readonly string[], current: string) =>
+  current === '' || known.includes(current) ? known : [current, ...known];
+
+/** The selector with a type that its service has: its own, else one of the same kind, else CPU time, else any. */
+function fitting(selector: Selector, types: readonly string[]): Selector {
+  if (types.length === 0 || types.includes(selector.type)) return selector;
+  const kind = selector.type.split(':')[1];
+  const type = types.find((each) => each.split(':')[1] === kind) ?? preferred(types);
+  return { ...selector, type };
+}

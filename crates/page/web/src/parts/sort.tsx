@@ -1,0 +1,52 @@
+// Tables sorted by one of their columns.
+import type { ReactNode } from 'react';
+
+export interface Sort<Column extends string> {
+  column: Column;
+  falling: boolean;
+}
+
+type KeyOf<Row> = (row: Row) => number | string;
+
+/** The rows by a column; those that are equal in it stay in the order they have. */
+export function sorted<Row, Column extends string>(
+  rows: readonly Row[],
+  sort: Sort<Column>,
+  keys: Record<Column, KeyOf<Row>>
+): Row[] {
+  const key = keys[sort.column];
+  const sign = sort.falling ? -1 : 1;
+  return [...rows].sort((a, b) => sign * compare(key(a), key(b)));
+}
+
+function compare(a: number | string, b: number | string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
+}
+
+interface SortHeadProps<Column extends string> {
+  column: Column;
+  sort: Sort<Column>;
+  onSort(sort: Sort<Column>): void;
+  number?: boolean;
+  children: ReactNode;
+}
+
+export function SortHead<Column extends string>({ column, sort, onSort, number, children }: SortHeadProps<Column>) {
+  const current = sort.column === column;
+  // Numbers are wanted largest first, names from A on.
+  const falling = current ? !sort.falling : number === true;
+  return (
+    <th
+      scope="col"
+      className={number ? 'number' : undefined}
+      aria-sort={current ? (sort.falling ? 'descending' : 'ascending') : 'none'}
+    >
+      <button data-sort={column} onClick={() => onSort({ column, falling })}>
+        {children}
+        <span aria-hidden="true" className="arrow">
+          {current ? (sort.falling ? ' ▾' : ' ▴') : ''}
+        </span>
+      </button>
+    </th>
+  );
+}
