@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { functionCosts, partsOf, selvesIn, servicesByCost, sparkline } from '../src/views/explore/costs';
-import { defaultQuery } from '../src/views/explore/default-query';
 import { slicesOf, startsOf, stepOf } from '../src/views/explore/steps';
 
 const HOUR = 3_600_000;
@@ -95,17 +94,5 @@ describe('a sparkline', () => {
     expect(sparkline([0, 0], 20, 10)).toBe('0,10 20,10');
     expect(sparkline([4], 20, 10)).toBe('0,0 20,0');
     expect(sparkline([], 20, 10)).toBe('');
-  });
-});
-
-describe('the default query', () => {
-  const CPU = 'process_cpu:cpu:nanoseconds:cpu:nanoseconds';
-  const HEAP = 'memory:inuse_space:bytes:space:bytes';
-
-  it('is of the first service with CPU time', () => {
-    const services = new Map([['api', [HEAP]], ['web', [HEAP, CPU]], ['zed', [CPU]]]);
-    expect(defaultQuery(services)).toBe(`${CPU}{service_name="web"}`);
-    expect(defaultQuery(new Map([['api', [HEAP]], ['web', [HEAP]]]))).toBe(`${HEAP}{service_name="api"}`);
-    expect(defaultQuery(new Map())).toBe('');
   });
 });

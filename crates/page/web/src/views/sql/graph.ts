@@ -212,3 +212,8 @@ function wholeOf(value: Value): bigint {
   const text = String(value);
   return /^-?\d+$/.test(text) ? BigInt(text) : BigInt(Math.round(Number(text)) || 0);
 }
+
+/** The profile type that a statement names, which says the unit of its values; empty where it names none. */
+export function typeIn(statement: string): string {
+  return /[\w.-]+:[\w.-]+:[\w.-]*:[\w.-]*:[\w.-]*/.exec(statement)?.[0] ?? '';
+}

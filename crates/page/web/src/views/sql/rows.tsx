@@ -28,6 +28,8 @@ interface RowsProps<T> {
   columns: readonly Column<T>[];
   rows: readonly T[];
   keyOf(row: T, at: number): string;
+  /** What a row is about. */
+  nameOf?(row: T): string;
   sort: Sort | undefined;
   onSort(sort: Sort): void;
   /** The row that is marked, by its key. */
@@ -41,7 +43,7 @@ const ROW_HEIGHT = 30;
 const MARGIN = 8;
 
 export function Rows<T>(props: RowsProps<T>) {
-  const { label, testId, columns, rows, keyOf, marked, heightMax = 480 } = props;
+  const { label, testId, columns, rows, keyOf, nameOf, marked, heightMax = 480 } = props;
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const height = useHeight(box, heightMax);
@@ -76,7 +78,12 @@ export function Rows<T>(props: RowsProps<T>) {
           {rows.slice(first, end).map((row, at) => {
             const key = keyOf(row, first + at);
             return (
-              <tr key={key} aria-rowindex={first + at + 2} className={key === marked ? 'marked' : undefined}>
+              <tr
+                key={key}
+                aria-rowindex={first + at + 2}
+                className={key === marked ? 'marked' : undefined}
+                data-name={nameOf?.(row)}
+              >
                 {columns.map((column) => (
                   <Cell key={column.key} column={column} row={row} />
                 ))}
@@ -116,7 +123,12 @@ function Head<T>({ column, sort, onSort }: { column: Column<T> } & Pick<RowsProp
 function Cell<T>({ column, row }: { column: Column<T>; row: T }) {
   const text = column.text(row);
   return (
-    <td className={column.isNumber ? 'number' : undefined} title={text || undefined} data-value={column.exact?.(row)}>
+    <td
+      className={column.isNumber ? 'number' : undefined}
+      title={text || undefined}
+      data-col={column.key}
+      data-value={column.exact?.(row)}
+    >
       {column.cell ? column.cell(row) : text}
     </td>
   );
