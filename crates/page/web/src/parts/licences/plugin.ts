@@ -9,16 +9,19 @@ import { homepageOf, licenseOf, listOf, packageFolder, termsFiles, type PackageF
 export interface LicencesOptions {
   /** Folders of packages, as `node_modules/NAME`. */
   also?: string[];
+  /** Files with the text of a licence, by its SPDX name, for packages that have none beside them. */
+  texts?: Record<string, string>;
 }
 
 /** Fails the build where a bundled package has no permissive licence. */
-export function licences({ also = [] }: LicencesOptions = {}): Plugin {
+export function licences({ also = [], texts = {} }: LicencesOptions = {}): Plugin {
   return {
     name: 'licences',
     apply: 'build',
     generateBundle(_options, bundle) {
       const folders = new Set([...also.map((folder) => join(process.cwd(), folder)), ...foldersIn(bundle)]);
-      const source = JSON.stringify(listOf(distinct([...folders].map(filesOf))), null, 1);
+      const list = listOf(distinct([...folders].map((folder) => filesOf(folder, texts))));
+      const source = JSON.stringify(list, null, 1);
       this.emitFile({ type: 'asset', fileName: 'licences.json', source: `${source}\n` });
     },
   };
@@ -37,15 +40,18 @@ function foldersIn(bundle: Rollup.OutputBundle): Set<string> {
   return folders;
 }
 
-function filesOf(folder: string): PackageFiles {
+function filesOf(folder: string, usual: Record<string, string>): PackageFiles {
   const path = join(folder, 'package.json');
   if (!existsSync(path)) throw new Error(`a bundled package has no package.json: ${folder}`);
   const manifest = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
-  const texts = termsFiles(readdirSync(folder)).map((name) => readFileSync(join(folder, name), 'utf8').trim());
+  const license = licenseOf(manifest);
+  const own = termsFiles(readdirSync(folder)).map((name) => join(folder, name));
+  const files = own.length > 0 ? own : Object.entries(usual).flatMap(([name, file]) => (name === license ? [file] : []));
+  const texts = files.map((file) => readFileSync(file, 'utf8').trim());
   return {
     name: String(manifest.name),
     version: String(manifest.version),
-    license: licenseOf(manifest),
+    license,
     homepage: homepageOf(manifest),
     text: texts.length > 0 ? texts.join('\n\n').replaceAll('\r\n', '\n') : null,
   };
