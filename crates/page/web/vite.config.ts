@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { readFileSync } from 'node:fs';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { licences } from './src/parts/licences/plugin';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const server = process.env.FLAMESTORE ?? 'http://127.0.0.1:4040';
@@ -44,7 +45,7 @@ function icons(): Plugin {
 export default defineConfig({
   // The page works below any prefix.
   base: './',
-  plugins: [icons()],
+  plugins: [icons(), licences({ also: ['node_modules/@grafana/ui'], texts: { 'Apache-2.0': here('../../../LICENSE') } })],
   build: {
     outDir,
     emptyOutDir: true,

@@ -35,7 +35,7 @@ export interface FlameViewProps {
   /** Whether search and switches are above it: with several graphs on a page, they stand above all. */
   tools?: boolean;
   /** Stands in place of the table of functions. */
-  table?: ((found: Set<string> | undefined) => ReactNode) | undefined;
+  table?: ReactNode;
 }
 
 export function FlameView(props: FlameViewProps) {
@@ -50,9 +50,7 @@ export function FlameView(props: FlameViewProps) {
   useEffect(preload, []);
 
   const search = (text: string) => set({ search: text === state.search ? '' : text });
-  const table = props.table ? (
-    props.table(found)
-  ) : (
+  const table = props.table ?? (
     <FunctionsTable functions={functions} total={frame.totals.map((column) => column[0] ?? 0)} unit={unit} found={found} />
   );
   return (

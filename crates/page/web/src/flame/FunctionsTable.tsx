@@ -23,10 +23,9 @@ export function FunctionsTable({ functions, total, unit, found }: FunctionsTable
   const [limit, setLimit] = useState(ROWS_SHOWN);
   const rows = useMemo(() => {
     const kept = found ? functions.filter((each) => found.has(each.name)) : functions;
-    const sum = (values: number[]) => values.reduce((all, each) => all + each, 0);
-    return sorted(kept, sort, { name: (row) => row.name, self: (row) => sum(row.self), total: (row) => sum(row.total) });
+    return sorted(kept, sort, { name: (row) => row.name, self: (row) => sumOf(row.self), total: (row) => sumOf(row.total) });
   }, [functions, found, sort]);
-  const whole = total.reduce((all, each) => all + each, 0);
+  const whole = sumOf(total);
   return (
     <div className="scroll tall">
       <table data-testid="functions-table">
@@ -45,10 +44,10 @@ export function FunctionsTable({ functions, total, unit, found }: FunctionsTable
         </thead>
         <tbody>
           {rows.slice(0, limit).map((row) => (
-            <tr key={row.name} data-name={row.name} data-self={row.self.join(' ')} data-total={row.total.join(' ')} className={row.name === state.sandwich ? 'marked' : undefined}>
+            <tr key={row.name} data-name={row.name} className={row.name === state.sandwich ? 'marked' : undefined}>
               <FunctionCell name={row.name} />
-              <Spent value={row.self.reduce((a, b) => a + b, 0)} whole={whole} unit={unit} />
-              <Spent value={row.total.reduce((a, b) => a + b, 0)} whole={whole} unit={unit} />
+              <Spent column="self" value={sumOf(row.self)} whole={whole} unit={unit} />
+              <Spent column="total" value={sumOf(row.total)} whole={whole} unit={unit} />
             </tr>
           ))}
         </tbody>
@@ -58,10 +57,19 @@ export function FunctionsTable({ functions, total, unit, found }: FunctionsTable
   );
 }
 
-function Spent({ value, whole, unit }: { value: number; whole: number; unit: string }) {
+const sumOf = (values: readonly number[]) => values.reduce((sum, each) => sum + each, 0);
+
+interface SpentProps {
+  column: 'self' | 'total';
+  value: number;
+  whole: number;
+  unit: string;
+}
+
+function Spent({ column, value, whole, unit }: SpentProps) {
   const share = whole === 0 ? 0 : (value / whole) * 100;
   return (
-    <td className="number spent" style={{ backgroundSize: `${share.toFixed(2)}% 100%` }}>
+    <td className="number spent" data-col={column} data-value={value} style={{ backgroundSize: `${share.toFixed(2)}% 100%` }}>
       {formatValue(value, unit)}
       <span className="share">{formatShare(value, whole)}</span>
     </td>

@@ -65,7 +65,13 @@ export function Timeline(props: TimelineProps) {
   const marked = drag ? spanOf(drag.from, drag.to) : selected;
   const under = hover === undefined ? undefined : bars.find((bar) => bar.time <= hover && hover < bar.time + step);
   return (
-    <figure className="timeline" data-testid={props.testId} data-total={bars.reduce((sum, bar) => sum + bar.total, 0)}>
+    <figure
+      className="timeline"
+      data-testid={props.testId}
+      data-start={span.start}
+      data-end={span.end}
+      data-total={bars.reduce((sum, bar) => sum + bar.total, 0)}
+    >
       <div
         ref={box}
         className="timeline-box"

@@ -21,7 +21,7 @@ export interface Asked<T> {
  * was, so that a view need not vanish while the next one is on its way.
  */
 export function useAnswer<T>(key: string, ask: (signal: AbortSignal) => Promise<T>): Asked<T> {
-  const [answer, setAnswer] = useState<Answer<T>>(() => ({ state: 'loading', since: performance.now() }));
+  const [kept, setKept] = useState<{ key: string; answer: Answer<T> }>(() => ({ key, answer: loading() }));
   const [turn, setTurn] = useState(0);
   const askRef = useRef(ask);
   askRef.current = ask;
@@ -32,9 +32,10 @@ export function useAnswer<T>(key: string, ask: (signal: AbortSignal) => Promise<
     const controller = new AbortController();
     running.current = controller;
     const settle = (settled: Answer<T>) => {
-      if (running.current === controller) setAnswer((before) => ({ previous: lastOf(before), ...settled }));
+      if (running.current !== controller) return;
+      setKept((before) => ({ key, answer: { previous: lastOf(before.answer), ...settled } }));
     };
-    settle({ state: 'loading', since: performance.now() });
+    settle(loading());
     askRef.current(controller.signal).then(
       (value) => settle({ state: 'ready', value }),
       (error: unknown) => settle(controller.signal.aborted ? { state: 'cancelled' } : { state: 'error', error: errorOf(error) })
@@ -47,8 +48,12 @@ export function useAnswer<T>(key: string, ask: (signal: AbortSignal) => Promise<
 
   const cancel = useCallback(() => running.current?.abort(), []);
   const again = useCallback(() => setTurn((before) => before + 1), []);
+  // Until the effect has run, what is kept answers another question.
+  const answer: Answer<T> = kept.key === key ? kept.answer : { ...loading(), previous: lastOf(kept.answer) };
   return { answer, cancel, again };
 }
+
+const loading = () => ({ state: 'loading' as const, since: performance.now() });
 
 function lastOf<T>(answer: Answer<T>): T | undefined {
   return answer.state === 'ready' ? answer.value : answer.previous;
@@ -66,7 +71,7 @@ export function stateOf<T>(answer: Answer<T>, isEmpty: (value: T) => boolean): '
 }
 
 /** What stands in place of an answer that is not there: progress with a way to cancel, the server's words, or nothing. */
-export function AnswerState<T>({ asked }: { asked: Asked<T> }) {
+export function AnswerState({ asked }: { asked: Asked<unknown> }) {
   const { answer, cancel, again } = asked;
   if (answer.state === 'loading') return <Loading since={answer.since} cancel={cancel} />;
   if (answer.state === 'error') return <Failure error={answer.error} again={again} />;

@@ -25,9 +25,12 @@ const LOADED: Record<View, ComponentType> = {
   profiles: lazy(() => import('../views/profiles')),
 };
 
+const Licences = lazy(() => import('./licences'));
+
 export function Shell() {
   const { state, refresh } = usePage();
   const [settings, setSettings] = useState(false);
+  const [licences, setLicences] = useState(false);
   const Shown = LOADED[state.view];
   const applied = () => {
     setSettings(false);
@@ -61,6 +64,17 @@ export function Shell() {
           </Suspense>
         </ServicesProvider>
       </main>
+      <footer>
+        Flamestore
+        <button className="plain" onClick={() => setLicences(true)}>
+          Licences
+        </button>
+      </footer>
+      {licences && (
+        <Suspense fallback={null}>
+          <Licences onClose={() => setLicences(false)} />
+        </Suspense>
+      )}
     </>
   );
 }
