@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { functionCosts, partsOf, selvesIn, servicesByCost, sparkline } from '../src/views/explore/costs';
-import { slicesOf, startsOf, stepOf } from '../src/views/explore/steps';
+import { slicesOf, startsOf, stepOf, wholeStartsOf } from '../src/views/explore/steps';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -25,14 +25,20 @@ describe('steps', () => {
     expect(startsOf({ start: 0, end: HOUR }, HOUR)).toEqual([0]);
   });
 
-  it('make slices that add up to the range', () => {
+  it('are whole, unless there are few of them', () => {
+    const span = { start: T, end: T + 5 * HOUR };
+    expect(wholeStartsOf(span, HOUR)).toEqual([13, 14, 15, 16].map((hour) => Date.UTC(2026, 4, 1, hour)));
+    expect(wholeStartsOf({ start: T, end: T + HOUR }, HOUR)).toHaveLength(2);
+  });
+
+  it('make slices of one length, one after the other', () => {
     const span = { start: T - 30 * DAY, end: T };
-    const slices = slicesOf(span, 12);
-    expect(slices.length).toBeLessThanOrEqual(12);
-    expect(slices[0]?.start).toBe(span.start);
-    expect(slices[slices.length - 1]?.end).toBe(span.end);
+    const slices = slicesOf(span, 16);
+    expect(slices.length).toBeGreaterThan(8);
+    expect(slices.length).toBeLessThanOrEqual(16);
     slices.slice(1).forEach((slice, at) => expect(slice.start).toBe(slices[at]?.end));
-    slices.slice(1).forEach((slice) => expect(slice.start % DAY).toBe(0));
+    slices.forEach(({ start, end }) => expect([start % DAY, end - start]).toEqual([0, 2 * DAY]));
+    expect(slicesOf({ start: T, end: T + 1 }, 16)).toEqual([{ start: T, end: T + 1 }]);
   });
 });
 

@@ -2,14 +2,14 @@
 
 import type { TimeSeriesLine, TopResponse } from '../../api/types';
 import { fromNanos, type Span } from '../../time';
-import { startsOf } from './steps';
+import { wholeStartsOf } from './steps';
 
 export interface ServiceCost {
   service: string;
   total: bigint;
   /** Its part of all, of 1. */
   share: number;
-  /** A total a step. */
+  /** A total a step, of whole steps. */
   points: number[];
 }
 
@@ -19,7 +19,7 @@ function partOf(value: bigint, all: bigint): number {
 
 /** Services by falling cost, then name. */
 export function servicesByCost(lines: readonly TimeSeriesLine[], span: Span, step: number): ServiceCost[] {
-  const places = new Map(startsOf(span, step).map((start, at) => [start, at]));
+  const places = new Map(wholeStartsOf(span, step).map((start, at) => [start, at]));
   const costs = lines.map((line) => {
     const points = Array<number>(places.size).fill(0);
     let total = 0n;

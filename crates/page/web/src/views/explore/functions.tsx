@@ -80,9 +80,15 @@ function columnsOf(
     {
       key: 'name',
       title: 'Function',
-      width: 34,
+      width: 28,
       text: ({ name }) => name,
-      cell: ({ name }) => <ViewLink change={serviceChange(selector, '', exactly(name))}>{name}</ViewLink>,
+      cell: ({ name }) => (
+        <span className="ends">
+          <bdi>
+            <ViewLink change={serviceChange(selector, '', exactly(name))}>{name}</ViewLink>
+          </bdi>
+        </span>
+      ),
     },
     {
       key: 'self',
@@ -95,7 +101,7 @@ function columnsOf(
     {
       key: 'share',
       title: 'Share',
-      width: 8,
+      width: 7,
       isNumber: true,
       text: ({ share }) => formatShare(share, 1),
       exact: ({ share }) => String(share),
@@ -117,7 +123,7 @@ function trendColumn(detail: Detail | undefined, unit: string): Column<FunctionC
   return {
     key: 'trend',
     title: 'Over time',
-    width: 18,
+    width: 13,
     isSortable: false,
     text: () => '',
     cell: (cost) => {
@@ -135,7 +141,7 @@ function servicesColumn(detail: Detail | undefined, selector: Selector | undefin
   return {
     key: 'services',
     title: 'By service',
-    width: 30,
+    width: 28,
     isSortable: false,
     text,
     cell: (cost) => {

@@ -59,17 +59,17 @@ function columnsOf(costs: readonly ServiceCost[], selector: Selector | undefined
     {
       key: 'service',
       title: 'Service',
-      width: Math.min(40, costs.reduce((width, { service }) => Math.max(width, service.length), 16)),
+      width: Math.min(40, costs.reduce((width, { service }) => Math.max(width, service.length), 12)),
       text: ({ service }) => service,
       cell: ({ service }) => (
         <ViewLink change={serviceChange(selector, service)}>{service || '(no service)'}</ViewLink>
       ),
     },
-    { key: 'total', title: 'Total', width: 10, isNumber: true, text: total, exact: (cost) => String(cost.total) },
+    { key: 'total', title: 'Total', width: 9, isNumber: true, text: total, exact: (cost) => String(cost.total) },
     {
       key: 'share',
       title: 'Share',
-      width: 8,
+      width: 7,
       isNumber: true,
       text: ({ share }) => formatShare(share, 1),
       exact: ({ share }) => String(share),
@@ -77,7 +77,7 @@ function columnsOf(costs: readonly ServiceCost[], selector: Selector | undefined
     {
       key: 'trend',
       title: 'Over time',
-      width: 18,
+      width: 13,
       isSortable: false,
       text: () => '',
       cell: (cost) => (

@@ -17,6 +17,8 @@ const STEPS = [
 ];
 
 const POINTS_MAX = 48;
+/** With fewer whole steps those at the ends are shown too. */
+const POINTS_MIN = 3;
 
 /** The shortest step of which at most 48 make up the range. */
 export function stepOf({ start, end }: Span): number {
@@ -31,9 +33,16 @@ export function startsOf({ start, end }: Span, step: number): number[] {
   return starts;
 }
 
-/** The range in pieces of time, at most `pieces` of them, that begin at steps so that roll-ups answer them. */
+/** The same without steps that the range has only a part of, which would look as if values had fallen. */
+export function wholeStartsOf(span: Span, step: number): number[] {
+  const starts = startsOf(span, step);
+  const whole = starts.filter((start) => start >= span.start && start + step <= span.end);
+  return whole.length >= POINTS_MIN ? whole : starts;
+}
+
+/** Pieces of the range, at most `pieces` of them and of one length, that begin at steps so that roll-ups answer them. */
 export function slicesOf(span: Span, pieces: number): Span[] {
-  const step = STEPS.find((length) => startsOf(span, length).length <= pieces) ?? span.end - span.start;
+  const step = STEPS.find((length) => wholeStartsOf(span, length).length <= pieces) ?? span.end - span.start;
   const inside = (at: number) => ({ start: Math.max(at, span.start), end: Math.min(at + step, span.end) });
-  return startsOf(span, step).map(inside).filter((slice) => slice.start < slice.end);
+  return wholeStartsOf(span, step).map(inside).filter((slice) => slice.start < slice.end);
 }

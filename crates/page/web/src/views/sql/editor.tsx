@@ -86,7 +86,7 @@ export function Editor(props: EditorProps) {
         extensions: [
           Prec.highest(keymap.of([{ key: 'Mod-Enter', run }])),
           keymap.of([...closeBracketsKeymap, ...completionKeymap, ...defaultKeymap, ...historyKeymap]),
-          ...[history(), lineNumbers(), bracketMatching(), closeBrackets(), autocompletion()],
+          ...[history(), lineNumbers(), bracketMatching(), closeBrackets(), autocompletion({ icons: false })],
           ...[syntaxHighlighting(colours), look, EditorView.lineWrapping, placeholder('SELECT …'), changed],
           EditorView.contentAttributes.of({ 'aria-label': 'SQL statement', 'data-testid': 'sql-editor' }),
           language.current.of(completing(tables)),

@@ -49,7 +49,6 @@ export function Rows<T>(props: RowsProps<T>) {
   const height = useHeight(box, heightMax);
   const first = Math.max(0, Math.floor(top / ROW_HEIGHT) - MARGIN);
   const end = Math.min(rows.length, Math.ceil((top + height) / ROW_HEIGHT) + MARGIN);
-  const width = columns.reduce((sum, column) => sum + column.width + 2, 0);
   return (
     <div
       ref={box}
@@ -60,10 +59,10 @@ export function Rows<T>(props: RowsProps<T>) {
       style={{ maxHeight: heightMax }}
       onScroll={(event) => setTop(event.currentTarget.scrollTop)}
     >
-      <table data-testid={testId} aria-label={label} aria-rowcount={rows.length + 1} style={{ minWidth: `${width}ch` }}>
+      <table data-testid={testId} aria-label={label} aria-rowcount={rows.length + 1} style={{ minWidth: `calc(${columns.map(widthOf).join(' + ')})` }}>
         <colgroup>
-          {columns.map(({ key, width }) => (
-            <col key={key} style={{ width: `${width + 2}ch` }} />
+          {columns.map((column) => (
+            <col key={column.key} style={{ width: widthOf(column) }} />
           ))}
         </colgroup>
         <thead>
@@ -96,6 +95,9 @@ export function Rows<T>(props: RowsProps<T>) {
     </div>
   );
 }
+
+/** On a narrow screen no column takes so much that no other is in sight. */
+const widthOf = ({ width }: { width: number }) => `min(${width + 2}ch, 44vw)`;
 
 function Head<T>({ column, sort, onSort }: { column: Column<T> } & Pick<RowsProps<T>, 'sort' | 'onSort'>) {
   const { key, title, isNumber = false, isSortable = true } = column;
