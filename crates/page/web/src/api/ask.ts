@@ -1,5 +1,5 @@
 // The questions that the views ask, in the words of the page.
-import { querier, query } from './client';
+import { querier, query, sql } from './client';
 import type { Span } from '../time';
 import { nanos } from '../time';
 import { parseSelector, printMatchers } from '../selector';
@@ -8,7 +8,6 @@ import type {
   DiffResponse,
   FlameGraph,
   FlameGraphDiff,
-  ListProfilesResponse,
   MergeResponse,
   Selection,
   Series,
@@ -62,12 +61,13 @@ export function timeSeries(selected: Selected, step: number, signal?: AbortSigna
   return query('TimeSeries', { selection: selectionOf(selected), stepNano: nanos(step) }, signal);
 }
 
-/** The newest profile of a query, of all times. */
+/** The moment of a query's newest profile, of all times. Asked of the series, of which there are few, and not of profiles. */
 export async function newest(queryText: string, signal?: AbortSignal): Promise<number | undefined> {
-  const request = { selection: { query: queryText, startUnixNano: '0', endUnixNano: '0' }, limit: 1 };
-  const answer = await query<ListProfilesResponse>('ListProfiles', request, signal);
-  const time = answer.profiles?.[0]?.timeUnixNano;
-  return time === undefined ? undefined : Number(BigInt(time) / 1_000_000n);
+  const selector = queryText.replaceAll("'", "''");
+  const statement = `SELECT CAST(max(last_time) AS BIGINT) FROM series WHERE selects(labels, profile_type, '${selector}')`;
+  const { rows } = await sql(statement, 1, signal);
+  const nanoseconds = rows[0]?.[0];
+  return nanoseconds === null || nanoseconds === undefined ? undefined : Math.floor(Number(nanoseconds) / 1e6);
 }
 
 /** The services that have profiles in a span, and of which types: `[service, types]`, both in order. */

@@ -1,7 +1,7 @@
 // The forms that a flame graph can be saved in.
 import { useRef, useState } from 'react';
 import { download } from '../parts/download';
-import { flamebearer, png, svg } from './exports';
+import { flamebearer } from './exports';
 import type { Frame } from './frame';
 
 /** Exports that the server makes, of all that was selected and not of the graph's nodes alone. */
@@ -19,6 +19,7 @@ interface ExportMenuProps {
   downloads?: Downloads | undefined;
 }
 
+const pictures = () => import('./pictures');
 const PICTURE_WIDTH = 1400;
 
 export function ExportMenu({ frame, shown, name, unit, downloads }: ExportMenuProps) {
@@ -30,8 +31,8 @@ export function ExportMenu({ frame, shown, name, unit, downloads }: ExportMenuPr
     ['pprof', 'pprof', 'pb.gz', downloads?.pprof],
     ['folded', 'Folded text', 'folded.txt', downloads?.folded],
     ['json', 'JSON', 'json', async () => new Blob([json()], { type: 'application/json' })],
-    ['svg', 'SVG', 'svg', async () => new Blob([svg(shown, PICTURE_WIDTH, unit, name)], { type: 'image/svg+xml' })],
-    ['png', 'PNG', 'png', () => png(shown, PICTURE_WIDTH, unit, name)],
+    ['svg', 'SVG', 'svg', async () => new Blob([(await pictures()).svg(shown, PICTURE_WIDTH, unit, name)], { type: 'image/svg+xml' })],
+    ['png', 'PNG', 'png', async () => (await pictures()).png(shown, PICTURE_WIDTH, unit, name)],
   ];
   const save = async (make: () => Promise<Blob>, ending: string) => {
     setBusy(true);

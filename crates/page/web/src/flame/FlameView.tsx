@@ -34,6 +34,8 @@ export interface FlameViewProps {
   downloads?: Downloads | undefined;
   /** Whether search and switches are above it: with several graphs on a page, they stand above all. */
   tools?: boolean;
+  /** Stands above it, at the left of the search or in its place. */
+  head?: ReactNode;
   /** Stands in place of the table of functions. */
   table?: ReactNode;
 }
@@ -56,6 +58,7 @@ export function FlameView(props: FlameViewProps) {
   return (
     <div className="flame">
       <div className="bar">
+        {props.head}
         {props.tools !== false && <FlameTools sides={sides} />}
         <span className="spring" />
         <ExportMenu frame={frame} shown={shown} name={name} unit={unit} downloads={props.downloads} />

@@ -1,10 +1,11 @@
 // The name of a function in a table: searched for by a click, with its sandwich and a copy of its name beside it.
+import type { ReactNode } from 'react';
 import { CopyIcon, SandwichIcon } from '../parts/icons';
 import { copyText } from '../parts/copy';
 import { usePage } from '../parts/page';
 import { exactly } from './search';
 
-export function FunctionCell({ name }: { name: string }) {
+export function FunctionCell({ name, children }: { name: string; children?: ReactNode }) {
   const { state, set } = usePage();
   const search = exactly(name);
   const sandwiched = state.sandwich === name;
@@ -31,7 +32,8 @@ export function FunctionCell({ name }: { name: string }) {
         onClick={() => set({ search: state.search === search ? '' : search })}
       >
         {name}
-      </button>
+      </button>{' '}
+      {children}
     </td>
   );
 }

@@ -14,14 +14,20 @@ interface TruncatedProps {
 export function Truncated({ frame, folded, expand, expanding }: TruncatedProps) {
   const { set } = usePage();
   if (folded.length === 0 && !expanding) return null;
-  const share = frame.totals.map((column) => formatShare(sumOf(column, folded), column[0] ?? 0)).join(' and ');
+  const shares = frame.totals.map((column) => formatShare(sumOf(column, folded), column[0] ?? 0));
+  const share = shares.length === 1 ? `${shares[0]} is` : `${shares[0]} of the baseline and ${shares[1]} of the comparison are`;
   const largest = folded[0];
   const show = () => set({ focus: pathOf(frame, largest!).slice(0, -1), sandwich: '', inverted: false });
   return (
-    <div className="notice" role="status" data-testid="truncated" data-folded={frame.totals.map((column) => sumOf(column, folded)).join(' ')}>
+    <div
+      className="notice"
+      role="status"
+      data-testid="truncated"
+      data-value={frame.totals.map((column) => sumOf(column, folded)).join(' ')}
+    >
       {folded.length > 0 && (
         <span>
-          {share} is folded into <code>other</code> below {folded.length} call site{folded.length === 1 ? '' : 's'}.
+          {share} folded into <code>other</code> below {folded.length} call site{folded.length === 1 ? '' : 's'}.
         </span>
       )}
       {largest !== undefined && expand && expanding?.state !== 'loading' && (

@@ -1,4 +1,6 @@
-// Colours of exported flame graphs: by package, and by how much a share changed, as on the page.
+// Colours of exported flame graphs, as on the page: by package, and by how much a share changed.
+import type { GrafanaTheme2 } from '@grafana/data';
+import { getBarColorByPackage } from '#flamegraph/FlameGraph/colors';
 
 /** Grey where nothing changed, red at twice the share and more, green where all is gone. */
 const CHANGE = { less: [0, 170, 0], same: [148, 142, 142], more: [200, 0, 0] } as const;
@@ -15,24 +17,10 @@ export function colorOfChange(before: number, after: number, allBefore: number, 
 
 const rgb = (parts: readonly number[]) => `rgb(${parts.join(',')})`;
 
+/** All that is asked of a theme is whether it is light. */
+const PAPER = { isLight: true } as GrafanaTheme2;
+
 /** The colour of a function, one for all of its package. */
 export function colorOfPackage(name: string): string {
-  return `hsl(${hash(packageOf(name)) % 360},55%,72%)`;
-}
-
-/** What stands before the last part of a name: `net/http.` of `net/http.(*Server).Serve`, `a::b` of `a::b::c`. */
-export function packageOf(name: string): string {
-  const bare = name.replace(/<.*>|\(.*\)/g, '');
-  const rust = bare.lastIndexOf('::');
-  if (rust > 0) return bare.slice(0, rust);
-  const slash = bare.lastIndexOf('/') + 1;
-  const dot = bare.indexOf('.', slash);
-  return dot < 0 ? bare.slice(0, slash) || bare : bare.slice(0, dot);
-}
-
-/** FNV-1a. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (let at = 0; at < text.length; at++) value = Math.imul(value ^ text.charCodeAt(at), 0x01000193) >>> 0;
-  return value;
+  return getBarColorByPackage(name, PAPER).toHexString();
 }

@@ -85,7 +85,7 @@ export function ChangesTable({ asked, unit }: ChangesTableProps) {
               <SortHead column="change" sort={sort} onSort={setSort} number>
                 Change
               </SortHead>
-              <SortHead column="significance" sort={sort} onSort={setSort} number>
+              <SortHead column="significance" sort={sort} onSort={setSort} number wide>
                 <abbr title="By how many standard errors the share changed, beyond what slices of time vary by">Significance</abbr>
               </SortHead>
             </tr>
@@ -114,7 +114,9 @@ function Row({ row, shown, marked }: { row: Change; shown(value: number): string
       data-total-before={of.totalBefore ?? '0'}
       data-total-after={of.totalAfter ?? '0'}
     >
-      <FunctionCell name={row.name} />
+      <FunctionCell name={row.name}>
+        <Judgement value={row.significance} />
+      </FunctionCell>
       <td className="number" data-col="baseline" data-value={row.before}>
         {shown(row.before)}
       </td>
@@ -124,8 +126,8 @@ function Row({ row, shown, marked }: { row: Change; shown(value: number): string
       <td className={`number change ${tone}`} data-col="change" data-value={exactChange(row)}>
         {formatChange(row.before, row.after)}
       </td>
-      <td className="number" data-col="significance" data-value={row.significance}>
-        <Significance value={row.significance} />
+      <td className="number wide" data-col="significance" data-value={row.significance}>
+        {significance(row.significance)}
       </td>
     </tr>
   );
@@ -136,10 +138,15 @@ function exactChange(row: Change): number | string {
   return row.change === Infinity ? 'new' : row.change === -100 ? 'removed' : row.change;
 }
 
-function Significance({ value }: { value: number | undefined }) {
-  if (value === undefined) return <span className="hint">–</span>;
-  const text = Number.isFinite(value) ? value.toFixed(1) : value > 0 ? '∞' : '−∞';
-  if (value >= SIGNIFICANT) return <span className="badge worse">regression {text}</span>;
-  if (value <= -SIGNIFICANT) return <span className="badge better">improved {text}</span>;
-  return <>{text}</>;
+/** What a significant change is, in a word. */
+function Judgement({ value = 0 }: { value: number | undefined }) {
+  if (value >= SIGNIFICANT) return <span className="badge worse">regression</span>;
+  if (value <= -SIGNIFICANT) return <span className="badge better">improvement</span>;
+  return null;
+}
+
+function significance(value: number | undefined): string {
+  if (value === undefined) return '–';
+  if (Number.isFinite(value)) return value.toFixed(1);
+  return value > 0 ? '∞' : '−∞';
 }

@@ -68,13 +68,13 @@ function Graph({ merged, side }: { merged: Merged; side: MergedGraphProps['side'
   return (
     <>
       <ReportNotices report={response.report} />
-      <Total value={graph.total} unit={unit} testId={side === '' ? 'total' : `total-${side}`} report={response.report} />
       <FlameView
         graph={graph}
         sides={1}
         type={selector.type}
         name={name}
         tools={side === ''}
+        head={<Total value={graph.total} unit={unit} testId={side === '' ? 'total' : `total-${side}`} report={response.report} />}
         functions={functions}
         expand={expand}
         downloads={downloadsOf(merged)}

@@ -28,17 +28,19 @@ interface SortHeadProps<Column extends string> {
   sort: Sort<Column>;
   onSort(sort: Sort<Column>): void;
   number?: boolean;
+  /** Shown only where there is room. */
+  wide?: boolean;
   children: ReactNode;
 }
 
-export function SortHead<Column extends string>({ column, sort, onSort, number, children }: SortHeadProps<Column>) {
+export function SortHead<Column extends string>({ column, sort, onSort, number, wide, children }: SortHeadProps<Column>) {
   const current = sort.column === column;
   // Numbers are wanted largest first, names from A on.
   const falling = current ? !sort.falling : number === true;
   return (
     <th
       scope="col"
-      className={number ? 'number' : undefined}
+      className={`${number ? 'number' : ''} ${wide ? 'wide' : ''}`.trim() || undefined}
       aria-sort={current ? (sort.falling ? 'descending' : 'ascending') : 'none'}
     >
       <button data-sort={column} onClick={() => onSort({ column, falling })}>

@@ -79,15 +79,17 @@ function Graph({ before, after, response, changes }: GraphProps) {
   return (
     <>
       <ReportNotices report={response.report} />
-      <span className="totals">
-        Baseline <Total value={graph.leftTicks} unit={unit} testId="total-left" />, comparison{' '}
-        <Total value={graph.rightTicks} unit={unit} testId="total-right" report={response.report} />
-      </span>
       <FlameView
         graph={graph}
         sides={2}
         type={selector.type}
         name={name}
+        head={
+          <span className="total">
+            <Total value={graph.leftTicks} unit={unit} testId="total-left" /> to{' '}
+            <Total value={graph.rightTicks} unit={unit} testId="total-right" report={response.report} />
+          </span>
+        }
         expand={expand}
         downloads={{ folded }}
         table={<ChangesTable asked={changes} unit={unit} />}
