@@ -1,6 +1,6 @@
 // SQL: a statement, and its rows as a table or as the flame graph that they hold.
-import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from 'react';
-import { AnswerState, useAnswer } from '../parts/answer';
+import { useCallback, useEffect, useRef, useState } from 'react';
+import { AnswerState, stateOf, useAnswer, type Asked } from '../parts/answer';
 import { usePage } from '../parts/page';
 import type { Answer } from './sql/answer';
 import { LIMIT_DEFAULT, ask, limitOf } from './sql/ask';
@@ -12,6 +12,8 @@ import { Schema } from './sql/schema';
 import './sql/sql.css';
 
 const NO_TABLES: Table[] = [];
+/** Rows that have come are shown so often, in milliseconds. */
+const SHOWN_EVERY = 250;
 
 export default function Sql() {
   const { state, set, now } = usePage();
@@ -30,9 +32,8 @@ export default function Sql() {
     if (draft !== state.sql) set({ sql: draft, extra: { ...state.extra, sort: '', row: '' } });
   };
   const key = state.sql.trim() === '' ? '' : JSON.stringify([state.sql, limit, turn, now]);
-  const { shown, asked, key: answered } = useRows(key, state.sql, limit);
-  const isReady = asked.answer.state === 'ready' && answered === key;
-  const viewState = key === '' ? 'empty' : isReady ? 'ready' : asked.answer.state === 'error' ? 'error' : 'loading';
+  const { shown, partial, asked } = useRows(key, state.sql, limit);
+  const viewState = key === '' ? 'empty' : stateOf(asked.answer, () => false);
 
   return (
     <section className="sql-view" data-testid="view-sql" data-state={viewState}>
@@ -55,9 +56,9 @@ export default function Sql() {
         <p className="hint">Write a statement, or begin with an example. Nothing can be changed: statements only read.</p>
       ) : (
         <>
-          <AnswerState asked={asked} />
+          <AnswerState asked={asked} key={key} />
           {asked.answer.state === 'loading' && shown && <p role="status">{shown.rows.length.toLocaleString('en')} rows so far</p>}
-          {shown && <Result answer={shown} statement={state.sql} limit={limit} />}
+          {shown && <Result answer={shown} isWhole={shown !== partial} statement={state.sql} limit={limit} />}
         </>
       )}
     </section>
@@ -70,23 +71,28 @@ function useTables(): Table[] {
   return answer.state === 'ready' ? answer.value : (answer.previous ?? NO_TABLES);
 }
 
-/** The rows that have come so far, and the answer they are of. */
-function useRows(key: string, statement: string, limit: number) {
-  const [partial, setPartial] = useState<{ key: string; answer: Answer }>();
-  const asked = useAnswer(key, async (signal) => {
-    let shownAt = 0;
-    const value = await ask(statement, limit, signal, (answer) => {
-      if (performance.now() - shownAt < 200 || answer.rows.length === 0) return;
+interface Rows {
+  asked: Asked<Answer>;
+  shown: Answer | undefined;
+  /** What is shown, where more is on its way. */
+  partial: Answer | undefined;
+}
+
+/** The answer to a statement, and of one that is on its way the rows that have come. */
+function useRows(key: string, statement: string, limit: number): Rows {
+  const [kept, setKept] = useState<{ key: string; answer: Answer }>();
+  const asked = useAnswer(key, (signal) => {
+    let shownAt = performance.now();
+    return ask(statement, limit, signal, (answer) => {
+      if (performance.now() - shownAt < SHOWN_EVERY || answer.rows.length === 0) return;
       shownAt = performance.now();
-      setPartial({ key, answer: { ...answer, rows: answer.rows.slice() } });
+      setKept({ key, answer: { ...answer, rows: answer.rows.slice() } });
     });
-    return { key, value };
   });
   const { answer } = asked;
-  const ready = answer.state === 'ready' ? answer.value : undefined;
-  const whole = ready?.key === key ? ready.value : undefined;
-  const shown = useDeferredValue(whole ?? (answer.state === 'loading' && partial?.key === key ? partial.answer : undefined));
-  return useMemo(() => ({ shown, asked, key: ready?.key }), [shown, asked, ready?.key]);
+  if (answer.state === 'ready') return { asked, shown: answer.value, partial: undefined };
+  const partial = answer.state === 'loading' && kept?.key === key ? kept.answer : undefined;
+  return { asked, shown: partial, partial };
 }
 
 function Limit({ limit }: { limit: number }) {

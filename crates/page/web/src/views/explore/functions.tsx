@@ -38,7 +38,7 @@ export function Functions({ costs, total, took, selection, selector, services }:
   const columns = useMemo(() => columnsOf(plan, detail, selector, unit), [plan, detail, selector, unit]);
   return (
     <>
-      <p className="hint">
+      <p className="hint" data-testid="explore-detail" data-kind={plan} data-state={asked.answer.state}>
         The {costs.length} with the largest own value, of{' '}
         <span data-testid="functions-total" data-value={String(total)}>
           {formatValue(Number(total), unit)}

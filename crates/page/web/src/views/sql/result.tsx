@@ -12,13 +12,15 @@ import { Rows, parseSort, printSort, type Column } from './rows';
 
 interface ResultProps {
   answer: Answer;
+  /** Whether there is no more on its way. */
+  isWhole: boolean;
   statement: string;
   limit: number;
 }
 
-export function Result({ answer, statement, limit }: ResultProps) {
+export function Result({ answer, isWhole, statement, limit }: ResultProps) {
   const { state, set } = usePage();
-  const graphs = useMemo(() => graphsOf(answer), [answer]);
+  const graphs = useMemo(() => (isWhole ? graphsOf(answer) : []), [answer, isWhole]);
   const isGraph = graphs.length > 0 && state.extra.rows !== 'table';
   return (
     <>
