@@ -12,6 +12,7 @@
 //!    sql             statements ─▶ engine ─▶ rows, streamed: QueryService/Sql, /api/v1/sql
 //!    postgres        the same over PostgreSQL's protocol, on a port of its own
 //!    StatusService   segments and head
+//!    page            the web page at /, which asks all of these
 //!    reflection, health, GET /ready, GET /metrics
 //! ```
 //!
@@ -31,6 +32,7 @@ mod intake;
 mod listener;
 mod many;
 mod otlp;
+mod page;
 mod parca;
 mod postgres;
 mod push;

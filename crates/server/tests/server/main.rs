@@ -13,6 +13,7 @@ mod harness;
 mod legacy_ingest;
 mod lifecycle;
 mod otlp;
+mod page;
 mod pages;
 mod parca;
 mod parca_query;
