@@ -28,6 +28,8 @@ export interface State extends Range {
   /** What the table of a diff compares. */
   measure: 'self' | 'total';
   by: 'share' | 'value';
+  /** The column that the table of functions is sorted by, `-` first for falling; empty for the usual one. */
+  order: string;
   /** The usual colours, or the other ones: by value, and for the colour-blind. */
   colors: 'usual' | 'other';
   /** Which end of a long name is shown. */
@@ -53,6 +55,7 @@ export const INITIAL: State = {
   focus: [],
   measure: 'self',
   by: 'share',
+  order: '',
   colors: 'usual',
   names: 'begin',
   sql: '',
@@ -60,7 +63,7 @@ export const INITIAL: State = {
 };
 
 const KNOWN = new Set([
-  ...['view', 'query', 'from', 'to', 'until', 'display', 'search', 'inverted', 'sandwich', 'focus', 'measure', 'by', 'colors'],
+  ...['view', 'query', 'from', 'to', 'until', 'display', 'search', 'inverted', 'sandwich', 'focus', 'measure', 'by', 'order', 'colors'],
   ...['names', 'sql'],
   ...['left', 'right'].flatMap((side) => ['Query', 'From', 'To'].map((part) => side + part)),
 ]);
@@ -91,6 +94,7 @@ export function parseState(text: string): State {
     focus: parameters.getAll('focus'),
     measure: oneOf(parameters.get('measure'), ['self', 'total'], INITIAL.measure),
     by: oneOf(parameters.get('by'), ['share', 'value'], INITIAL.by),
+    order: parameters.get('order') ?? '',
     colors: oneOf(parameters.get('colors'), ['usual', 'other'], INITIAL.colors),
     names: oneOf(parameters.get('names'), ['begin', 'end'], INITIAL.names),
     sql: parameters.get('sql') ?? '',
@@ -120,6 +124,7 @@ export function printState(state: State): string {
   for (const name of state.focus) parameters.append('focus', name);
   put('measure', state.measure, INITIAL.measure);
   put('by', state.by, INITIAL.by);
+  put('order', state.order, '');
   put('colors', state.colors, INITIAL.colors);
   put('names', state.names, INITIAL.names);
   put('sql', state.sql, '');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { endOf, foldedRows, frameOf, functionsOf, pathOf, replaceBelow, rowAt } from '../src/flame/frame';
+import { cutLevels, endOf, foldedRows, frameOf, functionsOf, pathOf, replaceBelow, rowAt } from '../src/flame/frame';
 import { again, asGraph, fromFolded, printed } from './folded';
 
 const FRAME = fromFolded(`
@@ -113,5 +113,13 @@ describe('what is folded', () => {
 
   it('survives the way through the levels of the server', () => {
     expect(asGraph(truncated).levels).toHaveLength(4);
+  });
+});
+
+describe('what is too deep to be drawn', () => {
+  it('is the own value of the last call sites that are left', () => {
+    const frame = fromFolded('a;b;c;d 1\na;b 2\ne 4');
+    expect(printed(cutLevels(frame, 3))).toBe(printed(fromFolded('a;b 3\ne 4')));
+    expect(cutLevels(frame, 5)).toBe(frame);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { AnswerReader, isNumeric, sorted, textOf, type Answer } from '../src/views/sql/answer';
 import { columnsFor, completions, plainType, tablesOf } from '../src/views/sql/catalog';
+import { windowOf } from '../src/views/sql/window';
 import { examplesOf, quoted, quotedTime } from '../src/views/sql/examples';
 import { graphOfJson, graphOfStacks, graphsOf, isFolded, levelsOf, typeIn } from '../src/views/sql/graph';
 
@@ -218,5 +219,18 @@ describe('examples', () => {
     expect(quotedTime('now-30d')).toBe("now() - INTERVAL '30 days'");
     expect(quotedTime('2026-05-01T00:00:00Z')).toBe("'2026-05-01T00:00:00Z'");
     expect(quoted("it's")).toBe("'it''s'");
+  });
+});
+
+describe('a long table', () => {
+  it('draws what is in sight, and a margin', () => {
+    expect(windowOf(10_000, 0, 300)).toEqual({ first: 0, end: 18 });
+    expect(windowOf(10_000, 3000, 300)).toEqual({ first: 92, end: 118 });
+    expect(windowOf(5, 0, 300)).toEqual({ first: 0, end: 5 });
+  });
+
+  it('is not scrolled beyond its end when it becomes shorter', () => {
+    expect(windowOf(20, 90_000, 300)).toEqual({ first: 2, end: 20 });
+    expect(windowOf(0, 90_000, 300)).toEqual({ first: 0, end: 0 });
   });
 });

@@ -21,6 +21,7 @@ describe('the state of the page', () => {
       focus: ['main', 'a;b', 'ü'],
       measure: 'total',
       by: 'value',
+      order: '-total',
       colors: 'other',
       names: 'end',
       sql: 'SELECT 1\n-- two lines',

@@ -119,7 +119,8 @@ function below({ query: text, span }: Selected, path: string[], maxNodes: number
     labelSelector: printMatchers(selector.matchers),
     start: String(span.start),
     end: String(span.end),
-    maxNodes: String(maxNodes),
+    // All stacks begin with the root: more of them is all that can be asked for there.
+    maxNodes: String(path.length === 0 ? 8 * maxNodes : maxNodes),
     stackTraceSelector: { callSite: path.map((name) => ({ name })) },
   };
 }

@@ -71,7 +71,7 @@ export function Cursor(props: CursorProps) {
       aria-label={KEYS}
       data-testid="flame-keys"
       onKeyDown={act}
-      onFocus={() => setHeld(true)}
+      onFocus={(event) => setHeld(event.target.matches(':focus-visible'))}
       onBlur={() => setHeld(false)}
     >
       {props.children}

@@ -1,10 +1,11 @@
 // A flame graph with its table, its search and its exports. What is shown of it is part of the page's state.
-import { lazy, Suspense, useEffect, useMemo, type ReactNode } from 'react';
+import { lazy, Suspense, useMemo, type ReactNode } from 'react';
 import type { FlameGraph, FlameGraphDiff } from '../api/types';
+import { Notice } from '../parts/answer';
 import { usePage } from '../parts/page';
 import { unitOf } from '../units';
 import { ExportMenu, type Downloads } from './ExportMenu';
-import { frameOf, functionsOf, type Frame, type FunctionRow, type Sides } from './frame';
+import { cutLevels, frameOf, functionsOf, type Frame, type FunctionRow, type Sides } from './frame';
 import { FunctionsTable } from './FunctionsTable';
 import { invert } from './invert';
 import { exactly, matches } from './search';
@@ -18,6 +19,8 @@ const GrafanaFlame = lazy(() => import('./GrafanaFlame'));
 export const NODES_MAX = 8192;
 /** Nodes of an inverted graph: each of the other's may stand at several places. */
 const INVERTED_NODES_MAX = 32_768;
+/** Levels that a canvas has room for, 22 pixels each, at two device pixels a pixel. */
+const LEVELS_MAX = 1400;
 
 export interface FlameViewProps {
   graph: FlameGraph | FlameGraphDiff;
@@ -47,9 +50,9 @@ export function FlameView(props: FlameViewProps) {
   const whole = useMemo(() => frameOf(props.graph, sides), [props.graph, sides]);
   const { frame, folded, expand, expanding } = useExpanded(whole, sides, NODES_MAX, props.expand);
   const shown = useMemo(() => (state.inverted ? invert(frame, INVERTED_NODES_MAX) : frame), [frame, state.inverted]);
+  const drawn = useMemo(() => cutLevels(shown, LEVELS_MAX), [shown]);
   const functions = useFunctions(frame, props.functions);
   const found = useMemo(() => matches(namesOf(frame, functions), state.search), [frame, functions, state.search]);
-  useEffect(preload, []);
 
   const search = (text: string) => set({ search: text === state.search ? '' : text });
   const table = props.table ?? (
@@ -64,13 +67,16 @@ export function FlameView(props: FlameViewProps) {
         <ExportMenu frame={frame} shown={shown} name={name} unit={unit} downloads={props.downloads} />
       </div>
       <Truncated frame={frame} folded={folded} expand={expand} expanding={expanding} />
+      {drawn !== shown && (
+        <Notice testId="cut">Stacks are deeper than {LEVELS_MAX} calls: what is below them is not drawn, and is in the exports.</Notice>
+      )}
       <div className="flame-split" data-display={state.display}>
         {state.display !== 'graph' && <div className="flame-table">{table}</div>}
         {state.display !== 'table' && (
           <div className="flame-graph" data-testid="flame-graph" data-nodes={shown.levels.length}>
             <Suspense fallback={<div className="loading" />}>
               <GrafanaFlame
-                frame={shown}
+                frame={drawn}
                 unit={unit}
                 matched={found}
                 focus={state.focus}
@@ -90,7 +96,7 @@ export function FlameView(props: FlameViewProps) {
   );
 }
 
-/** The drawing is loaded while the first answer is on its way. */
+/** Begins to load the drawing. */
 export function preload(): void {
   void import('./GrafanaFlame');
 }

@@ -1,7 +1,7 @@
 // The functions of a merge: what each spends itself and in total. Sorted by a column, cut down by the search.
 import { useMemo, useState } from 'react';
 import { usePage } from '../parts/page';
-import { SortHead, sorted, type Sort } from '../parts/sort';
+import { parseSort, printSort, SortHead, sorted, type Sort } from '../parts/sort';
 import { formatShare, formatValue } from '../units';
 import { FunctionCell } from './FunctionCell';
 import type { FunctionRow } from './frame';
@@ -13,13 +13,16 @@ interface FunctionsTableProps {
   found: Set<string> | undefined;
 }
 
-type Column = 'name' | 'self' | 'total';
+const COLUMNS = ['name', 'self', 'total'] as const;
+type Column = (typeof COLUMNS)[number];
+const USUAL: Sort<Column> = { column: 'self', falling: true };
 /** Rows that are shown at once; more on demand. */
 const ROWS_SHOWN = 100;
 
 export function FunctionsTable({ functions, total, unit, found }: FunctionsTableProps) {
-  const { state } = usePage();
-  const [sort, setSort] = useState<Sort<Column>>({ column: 'self', falling: true });
+  const { state, set } = usePage();
+  const sort = useMemo(() => parseSort(state.order, COLUMNS, USUAL), [state.order]);
+  const setSort = (chosen: Sort<Column>) => set({ order: printSort(chosen) }, { replace: true });
   const [limit, setLimit] = useState(ROWS_SHOWN);
   const rows = useMemo(() => {
     const kept = found ? functions.filter((each) => found.has(each.name)) : functions;

@@ -4,7 +4,7 @@ import { createTheme, FieldType, ThemeContext, toDataFrame, type DataFrame } fro
 import FlameGraph from '#flamegraph/FlameGraph/FlameGraph';
 import { FlameGraphDataContainer, type CollapsedMap, type LevelItem } from '#flamegraph/FlameGraph/dataTransform';
 import type { ClickedItemData, ColorScheme, ColorSchemeDiff, SelectedView } from '#flamegraph/types';
-import { useMemo, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { useTheme } from '../parts/theme';
 import { Cursor } from './Cursor';
 import { FOLDED, sidesOf, type Frame } from './frame';
@@ -91,6 +91,9 @@ export default function GrafanaFlame(props: FlameProps) {
       : []),
   ];
 
+  const around = useRef<HTMLDivElement>(null);
+  useEffect(() => (sandwich === '' ? undefined : showMiddle(around.current)), [sandwich]);
+
   const cursor = { container, root, collapsed, range, focus: onFocus, sandwich: onSandwich, expand: onExpand };
   const graph = (
     <FlameGraph
@@ -118,7 +121,7 @@ export default function GrafanaFlame(props: FlameProps) {
   );
   return (
     <ThemeContext.Provider value={theme}>
-      {sandwich === '' ? <Cursor {...cursor}>{graph}</Cursor> : graph}
+      {sandwich === '' ? <Cursor {...cursor}>{graph}</Cursor> : <div ref={around}>{graph}</div>}
     </ThemeContext.Provider>
   );
 }
@@ -137,6 +140,17 @@ function useCollapsed(container: FlameGraphDataContainer): [CollapsedMap, (map: 
 function clickedOf(container: FlameGraphDataContainer, item: LevelItem | undefined): ClickedItemData | undefined {
   if (!item || item.level === 0) return undefined;
   return { item, label: container.getLabel(item.itemIndexes[0]!), posX: 0, posY: 0 };
+}
+
+/** Callers of deep stacks fill more than a screen: what is between them and the callees is brought into view once it is drawn. */
+function showMiddle(around: HTMLElement | null): () => void {
+  const timer = setTimeout(() => {
+    const callees = around?.querySelectorAll('canvas')[1];
+    if (callees && callees.getBoundingClientRect().top > innerHeight * 0.8) {
+      scrollBy({ top: callees.getBoundingClientRect().top - innerHeight / 2 });
+    }
+  }, 100);
+  return () => clearTimeout(timer);
 }
 
 function sandwichTotal(container: FlameGraphDataContainer, name: string): number {

@@ -181,3 +181,15 @@ function leave(onStack: Map<string, number>, name: string): void {
   if (left === 0) onStack.delete(name);
   else onStack.set(name, left);
 }
+
+/** The frame without what is deeper than `levelsMax`: it is the own value of the last call sites that are left. */
+export function cutLevels(frame: Frame, levelsMax: number): Frame {
+  if (frame.levels.every((level) => level < levelsMax)) return frame;
+  const cut = emptyFrame(sidesOf(frame));
+  frame.levels.forEach((level, row) => {
+    if (level >= levelsMax) return;
+    const at = (columns: number[][]) => columns.map((column) => column[row]!);
+    push(cut, level, frame.labels[row]!, at(frame.totals), at(level === levelsMax - 1 ? frame.totals : frame.selves));
+  });
+  return cut;
+}

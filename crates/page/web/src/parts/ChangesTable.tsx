@@ -10,9 +10,10 @@ import { AnswerState, type Asked } from './answer';
 import { Choice } from './choice';
 import { drawn } from './MergedGraph';
 import { usePage } from './page';
-import { SortHead, sorted, type Sort } from './sort';
+import { parseSort, printSort, SortHead, sorted, type Sort } from './sort';
 
-type Column = 'order' | 'name' | 'before' | 'after' | 'change' | 'significance';
+const COLUMNS = ['order', 'name', 'before', 'after', 'change', 'significance'] as const;
+type Column = (typeof COLUMNS)[number];
 const BY_ORDER: Sort<Column> = { column: 'order', falling: false };
 const ROWS_SHOWN = 100;
 
@@ -23,7 +24,8 @@ interface ChangesTableProps {
 
 export function ChangesTable({ asked, unit }: ChangesTableProps) {
   const { state, set } = usePage();
-  const [sort, setSort] = useState(BY_ORDER);
+  const sort = useMemo(() => parseSort(state.order, COLUMNS, BY_ORDER), [state.order]);
+  const setSort = (chosen: Sort<Column>) => set({ order: printSort(chosen) }, { replace: true });
   const [limit, setLimit] = useState(ROWS_SHOWN);
   const response = drawn(asked.answer);
   const changes = useMemo(() => changesOf(response ?? {}, state.measure, state.by), [response, state.measure, state.by]);
@@ -46,7 +48,7 @@ export function ChangesTable({ asked, unit }: ChangesTableProps) {
   return (
     <>
       <div className="bar">
-        <button aria-pressed={sort.column === 'order'} onClick={() => setSort(BY_ORDER)}>
+        <button aria-pressed={sort.column === 'order'} onClick={() => set({ order: '' }, { replace: true })}>
           Regressions first
         </button>
         <Choice

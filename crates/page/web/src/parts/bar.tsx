@@ -1,6 +1,6 @@
 // What is asked for: the service, the profile type, the labels, the range.
 import { parseSelector, printSelector, serviceOf, withService, type Selector } from '../selector';
-import { absolute } from '../time';
+import { absolute, type Range, type Span } from '../time';
 import { nameOfType } from '../units';
 import { CopyButton } from './copy';
 import { Filters } from './filters';
@@ -8,7 +8,7 @@ import { RefreshIcon } from './icons';
 import { usePage } from './page';
 import { RangePicker } from './range';
 import { preferred, typesOf, useServices } from './services';
-import type { State } from '../state';
+import type { Side } from '../state';
 
 interface QueryFieldsProps {
   query: string;
@@ -73,10 +73,15 @@ export function QueryBar(props: QueryFieldsProps) {
 }
 
 export function RangeControls() {
-  const { state, now, set, refresh } = usePage();
+  const { state, span, now, set, refresh } = usePage();
+  const change = (range: Range) => set({ ...range, left: withoutRange(state.left), right: withoutRange(state.right) });
+  const show = (wider: Span) => change(absolute(wider));
   return (
     <>
-      <RangePicker range={state} now={now} onChange={(range) => set({ ...range, left: NO_RANGE(state.left), right: NO_RANGE(state.right) })} />
+      <RangePicker range={state} now={now} onChange={change} />
+      <button aria-label="Zoom out" title="Twice the range" onClick={() => show(twice(span, now))}>
+        −
+      </button>
       <button aria-label="Refresh" title="Refresh" onClick={refresh}>
         <RefreshIcon />
       </button>
@@ -86,7 +91,13 @@ export function RangeControls() {
 }
 
 /** Sides lie in the range of all: another range begins with its halves again. */
-const NO_RANGE = (side: State['left']) => ({ ...side, from: '', to: '' });
+const withoutRange = (side: Side): Side => ({ ...side, from: '', to: '' });
+
+/** Twice as long, around the same middle, but not beyond now. */
+function twice({ start, end }: Span, now: number): Span {
+  const later = Math.min(end + Math.ceil((end - start) / 2), Math.max(end, now));
+  return { start: later - 2 * (end - start), end: later };
+}
 
 /** The link to what is shown, with its moments as they are now. */
 function CopyLink() {

@@ -1,6 +1,6 @@
 // What is around every view: the name, the navigation, light and dark, the settings.
-import { Suspense, lazy, useState, type ComponentType } from 'react';
-import type { View } from '../state';
+import { Suspense, lazy, useEffect, useState, type ComponentType } from 'react';
+import { INITIAL, type View } from '../state';
 import { usePage } from './page';
 import { ServicesProvider } from './services';
 import { SettingsPanel } from './settings';
@@ -28,14 +28,20 @@ const LOADED: Record<View, ComponentType> = {
 const Licences = lazy(() => import('./licences'));
 
 export function Shell() {
-  const { state, refresh } = usePage();
+  const { state, set, refresh } = usePage();
   const [settings, setSettings] = useState(false);
   const [licences, setLicences] = useState(false);
   const Shown = LOADED[state.view];
   const applied = () => {
     setSettings(false);
+    // Another tenant has other services.
+    set({ query: '', left: INITIAL.left, right: INITIAL.right, focus: [], sandwich: '' });
     refresh();
   };
+  const title = NAMES.find(([view]) => view === state.view)?.[1] ?? '';
+  useEffect(() => {
+    document.title = `${title} – Flamestore`;
+  }, [title]);
   return (
     <>
       <a className="skip" href="#view">

@@ -23,6 +23,15 @@ function compare(a: number | string, b: number | string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
+/** The order that a link says, `-` first for falling; `usual` where it says none of the columns. */
+export function parseSort<Column extends string>(text: string, columns: readonly Column[], usual: Sort<Column>): Sort<Column> {
+  const falling = text.startsWith('-');
+  const column = columns.find((each) => each === (falling ? text.slice(1) : text));
+  return column ? { column, falling } : usual;
+}
+
+export const printSort = (sort: Sort<string>): string => `${sort.falling ? '-' : ''}${sort.column}`;
+
 interface SortHeadProps<Column extends string> {
   column: Column;
   sort: Sort<Column>;

@@ -1,4 +1,5 @@
 // Two selectors or two ranges side by side, each with its own flame graph.
+import { preload } from '../flame/FlameView';
 import { FlameTools } from '../flame/FlameTools';
 import { AnswerState, stateOf } from '../parts/answer';
 import { RangeControls } from '../parts/bar';
@@ -7,6 +8,9 @@ import { isEmptyMerge, MergedGraph, useMerge } from '../parts/MergedGraph';
 import { useAskedServices } from '../parts/services';
 import { SideFields } from '../parts/SideFields';
 import { useSides, type SideName, type SideState } from '../parts/sides';
+
+// The drawing comes while the first answer is on its way.
+preload();
 
 export default function Comparison() {
   const { left, right } = useSides();

@@ -3,7 +3,7 @@
 import { useCallback } from 'react';
 import { compareFunctions, diff, diffBelow, diffFolded, type Selected } from '../api/ask';
 import type { CompareFunctionsResponse, DiffResponse } from '../api/types';
-import { FlameView, NODES_MAX } from '../flame/FlameView';
+import { FlameView, NODES_MAX, preload } from '../flame/FlameView';
 import { AnswerState, stateOf, useAnswer, type Asked } from '../parts/answer';
 import { RangeControls } from '../parts/bar';
 import { ChangesTable } from '../parts/ChangesTable';
@@ -29,6 +29,9 @@ interface Compared {
 }
 
 const isEmptyDiff = ({ response }: Compared) => (response.flameGraph?.levels ?? []).length === 0;
+
+// The drawing comes while the first answer is on its way.
+preload();
 
 export default function Diff() {
   const { now } = usePage();

@@ -1,4 +1,5 @@
 // One selector, one range: its totals over time, its functions, its flame graph.
+import { preload } from '../flame/FlameView';
 import { AnswerState, stateOf } from '../parts/answer';
 import { QueryBar } from '../parts/bar';
 import { useQuery } from '../parts/default-query';
@@ -8,6 +9,9 @@ import { usePage } from '../parts/page';
 import { useAskedServices } from '../parts/services';
 import { TotalsTimeline } from '../parts/TotalsTimeline';
 import { absolute } from '../time';
+
+// The drawing comes while the first answer is on its way.
+preload();
 
 export default function Single() {
   const { span, set } = usePage();

@@ -87,6 +87,8 @@ const MEASURED_ROWS = 200;
 const WIDTH_MAX = 60;
 /** Characters of a cell that are drawn. */
 const SHOWN_MAX = 400;
+/** Rows of a table: browsers bound how long it may be. */
+const ROWS_MAX = 500_000;
 
 function ResultTable({ answer }: { answer: Answer }) {
   const { state, set } = usePage();
@@ -96,19 +98,27 @@ function ResultTable({ answer }: { answer: Answer }) {
   const ordered = useMemo(() => {
     const at = sort ? Number(sort.key) : -1;
     const type = columns[at]?.type;
-    return type === undefined ? rows : sorted(rows, at, type, sort?.falling ?? false).map((row) => rows[row] ?? []);
+    const all = type === undefined ? rows : sorted(rows, at, type, sort?.falling ?? false).map((row) => rows[row] ?? []);
+    return all.slice(0, ROWS_MAX);
   }, [columns, rows, sort?.key, sort?.falling]);
   return (
-    <Rows
-      label="Rows of the statement"
-      testId="sql-table"
-      columns={shown}
-      rows={ordered}
-      keyOf={(_, at) => String(at)}
-      sort={sort}
-      onSort={(next) => set({ extra: { ...state.extra, sort: printSort(next) } }, { replace: true })}
-      heightMax={560}
-    />
+    <>
+      {rows.length > ROWS_MAX && (
+        <p className="notice" role="status">
+          The first {ROWS_MAX.toLocaleString('en')} rows are shown; files have all.
+        </p>
+      )}
+      <Rows
+        label="Rows of the statement"
+        testId="sql-table"
+        columns={shown}
+        rows={ordered}
+        keyOf={(_, at) => String(at)}
+        sort={sort}
+        onSort={(next) => set({ extra: { ...state.extra, sort: printSort(next) } }, { replace: true })}
+        heightMax={560}
+      />
+    </>
   );
 }
 

@@ -1,5 +1,6 @@
 // A table of many rows, sorted by the header, of which only those in sight are drawn. All rows are of one height.
 import { useEffect, useRef, useState, type ReactNode } from 'react';
+import { ROW_HEIGHT, windowOf } from './window';
 import './rows.css';
 
 export interface Column<T> {
@@ -38,17 +39,12 @@ interface RowsProps<T> {
   heightMax?: number;
 }
 
-const ROW_HEIGHT = 30;
-/** Rows drawn above and below those in sight. */
-const MARGIN = 8;
-
 export function Rows<T>(props: RowsProps<T>) {
   const { label, testId, columns, rows, keyOf, nameOf, marked, heightMax = 480 } = props;
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const height = useHeight(box, heightMax);
-  const first = Math.max(0, Math.floor(top / ROW_HEIGHT) - MARGIN);
-  const end = Math.min(rows.length, Math.ceil((top + height) / ROW_HEIGHT) + MARGIN);
+  const { first, end } = windowOf(rows.length, top, height);
   return (
     <div
       ref={box}
