@@ -60,7 +60,8 @@ fn the_demo_has_an_hour_of_two_versions_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("demo");
     let mut demo = Running::start(&["demo", "--listen", "127.0.0.1:0", "--store", store.to_str().unwrap()]);
-    let view = parameters(&demo.address, &demo.line_with("view=diff"));
+    let line = demo.line_with("view=diff");
+    let view = parameters(&demo.address, &line);
     demo.line_with("Try now, in another terminal:");
     let sides = ["left", "right"].map(|side| {
         let of_side = |part: &str| view[&format!("{side}{part}")].clone();
