@@ -49,10 +49,19 @@ export function rowsOf(page, testId) {
     (id) =>
       [...document.querySelectorAll(`[data-testid="${id}"] tbody tr:not([aria-hidden])`)].map((row) => ({
         ...row.dataset,
-        cells: [...row.cells].map((cell) => ({ ...cell.dataset, text: cell.innerText.trim() })),
+        cells: [...row.cells].map((cell) => {
+          const share = cell.querySelector('.share')?.innerText.trim();
+          const text = cell.innerText.trim();
+          return { ...cell.dataset, share, text: share ? text.slice(0, -share.length).trim() : text };
+        }),
       })),
     testId
   );
+}
+
+/** The cell of a row in a column. */
+export function cellOf({ cells }, column) {
+  return cells.find(({ col }) => col === column);
 }
 
 /** A row by its name. */
@@ -121,15 +130,20 @@ export async function functionsOf(server, selection) {
   return { total, byName: new Map(functions.map(({ name = '', self = '0', total: all = '0' }) => [name, { self, total: all }])) };
 }
 
-/** Fails when a table of functions does not show exactly those of the API. */
-export async function assertFunctions(page, testId, expected) {
+/** Fails when a table of functions does not show exactly those of the API, with their shares of all. */
+export async function assertFunctions(page, testId, { total: sum, byName: expected }) {
   await eventually(async () => (await rowsOf(page, testId)).length > 0, `${testId} has rows`);
   await showAll(page, testId);
   const rows = await rowsOf(page, testId);
   assertEqual(rows.map((row) => row.name).sort(), [...expected.keys()].sort(), `the functions of ${testId}`);
-  for (const { name, self, total, cells } of rows) {
-    assertEqual([self, total], [expected.get(name).self, expected.get(name).total], `self and total of ${name}`);
-    assertReadable(cells[1].text, self, `self of ${name}`);
-    assertReadable(cells[2].text, total, `total of ${name}`);
+  for (const row of rows) {
+    for (const column of ['self', 'total']) {
+      const { value, text, share } = cellOf(row, column);
+      const exact = expected.get(row.name)[column];
+      const percent = (Number(exact) / Number(sum)) * 100;
+      assert(percent < 0.01 || Math.abs(parseFloat(share) - percent) <= 0.051, `${share} is shown for ${percent} % of ${row.name}`);
+      assertEqual(value, exact, `${column} of ${row.name}`);
+      assertReadable(text, exact, `${column} of ${row.name}`);
+    }
   }
 }

@@ -2,7 +2,7 @@
 // a plain loop over it counts.
 
 export const CPU = 'process_cpu:cpu:nanoseconds:cpu:nanoseconds';
-export const SPACE = 'memory:alloc_space:bytes:space:bytes';
+export const SPACE = 'memory:alloc_space:bytes::';
 /** Nanoseconds of a sample. */
 export const SAMPLE = 10_000_000;
 const MINUTE = 60_000;

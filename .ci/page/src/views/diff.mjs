@@ -2,7 +2,7 @@
 import { assert, assertEqual, eventually } from '../assert.mjs';
 import { open, visit } from '../browser.mjs';
 import { checkDiffExports } from '../exports.mjs';
-import { colours, drawn, located, nanos, readable, rowOf, rowsOf, showAll, valueAt } from '../reading.mjs';
+import { cellOf, colours, drawn, located, nanos, readable, rowOf, rowsOf, showAll, valueAt } from '../reading.mjs';
 import { CPU } from '../seed.mjs';
 
 const API = `${CPU}{service_name="api"}`;
@@ -36,7 +36,7 @@ async function table(page, answered, seeded) {
     const exact = [row.selfBefore, row.totalBefore, row.selfAfter, row.totalAfter].map(Number);
     assertEqual(exact, [before.self, before.total, after.self, after.total], `values of ${row.name}`);
     const shares = [before.self / sides[0].total, after.self / sides[1].total];
-    const cell = (column) => row.cells.find((each) => each.col === column);
+    const cell = (column) => cellOf(row, column);
     near(Number(cell('baseline').value), shares[0], `the share of ${row.name} before`);
     near(Number(cell('comparison').value), shares[1], `the share of ${row.name} after`);
     const change = shares[0] === 0 ? (shares[1] === 0 ? 0 : 'new') : shares[1] === 0 ? 'removed' : (shares[1] / shares[0] - 1) * 100;
@@ -68,7 +68,7 @@ function assertCell(cell, expected, name) {
 export async function assertChange(page, name, expected) {
   await eventually(async () => (await rowsOf(page, 'functions-table')).some((row) => row.name === name), `there is a row of ${name}`);
   const { cells } = await rowOf(page, 'functions-table', name);
-  assertCell(cells.find(({ col }) => col === 'change'), expected, name);
+  assertCell(cellOf({ cells }, 'change'), expected, name);
   const colour = await page
     .locator(`[data-testid="functions-table"] tr[data-name="${name}"] [data-col="change"]`)
     .evaluate((cell) => getComputedStyle(cell).color.match(/\d+/g).map(Number));
@@ -80,7 +80,7 @@ export async function assertChange(page, name, expected) {
 async function sorting(page) {
   await page.locator('[data-testid="functions-table"] button[data-sort="change"]').click();
   const value = ({ cells }) => {
-    const text = cells.find(({ col }) => col === 'change').value;
+    const text = cellOf({ cells }, 'change').value;
     return text === 'new' ? Infinity : text === 'removed' ? -100 : Number(text);
   };
   const found = (await rowsOf(page, 'functions-table')).map(value);

@@ -1,7 +1,7 @@
 // Explore: services and functions by cost.
 import { assert, assertEqual } from '../assert.mjs';
 import { open, shown, visit } from '../browser.mjs';
-import { assertReadable, functionsOf, located, nanos, rowsOf, settles } from '../reading.mjs';
+import { assertReadable, cellOf, functionsOf, located, nanos, rowsOf, settles } from '../reading.mjs';
 import { CPU } from '../seed.mjs';
 
 export async function checkExplore({ browser, server, seeded }) {
@@ -14,7 +14,7 @@ export async function checkExplore({ browser, server, seeded }) {
   assertEqual(services.map((row) => row.name).sort(), ['api', 'deep', 'web'], 'the services');
   const totals = [];
   for (const { name, cells } of services) {
-    const cell = cells.find((each) => each.col === 'total');
+    const cell = cellOf({ cells }, 'total');
     const { total } = await functionsOf(server, selection(`${CPU}{service_name="${name}"}`));
     assertEqual(cell.value, total, `the total of ${name}`);
     assertReadable(cell.text, total, `the total of ${name}`);
@@ -28,7 +28,7 @@ export async function checkExplore({ browser, server, seeded }) {
   assert(functions.length > 10, `${functions.length} functions are in sight`);
   const most = [...all.byName].sort(([, a], [, b]) => Number(b.self) - Number(a.self)).slice(0, functions.length);
   functions.forEach(({ name, cells }, at) => {
-    const value = (column) => cells.find((each) => each.col === column).value;
+    const value = (column) => cellOf({ cells }, column).value;
     assertEqual([value('self'), value('total')], [all.byName.get(name)?.self, all.byName.get(name)?.total], `self and total of ${name}`);
     assertEqual(value('self'), most[at][1].self, `the function at ${at}`);
   });

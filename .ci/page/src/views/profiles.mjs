@@ -2,7 +2,7 @@
 import { assertEqual, assert } from '../assert.mjs';
 import { open, shown, visit } from '../browser.mjs';
 import { download, goPprof } from '../exports.mjs';
-import { assertReadable, drawn, nanos, rowsOf } from '../reading.mjs';
+import { assertReadable, cellOf, drawn, nanos, rowsOf } from '../reading.mjs';
 import { CPU } from '../seed.mjs';
 
 const API = `${CPU}{service_name="api"}`;
@@ -20,7 +20,7 @@ export async function checkProfiles({ browser, server, seeded }) {
     const rows = await rowsOf(page, 'profiles-table');
     assert(rows.length > 10, `${rows.length} profiles are in sight`);
     for (const { name, cells } of rows) {
-      const cell = (column) => cells.find((each) => each.col === column);
+      const cell = (column) => cellOf({ cells }, column);
       const { timeUnixNano, total } = byId.get(name);
       assertEqual([cell('time').value, cell('total').value], [timeUnixNano, total], `time and total of ${name}`);
       assertReadable(cell('total').text, total, `the total of ${name}`);
