@@ -80,9 +80,11 @@ describe('what stands beside functions', () => {
   const asked = () => requests.map(({ body }) => body.selection as Selection);
 
   it('is the trend where the whole was quick, and services where it was slow', () => {
-    expect(plannedDetail(50, 200)).toBe('trend');
-    expect(plannedDetail(1500, 200)).toBe('services');
-    expect(plannedDetail(1500, 1)).toBe('trend');
+    const [hour, month] = [1, 720].map((hours) => ({ start: 0, end: hours * HOUR }));
+    if (!hour || !month) throw new Error('no ranges');
+    expect([50, 1000, 1500].map((took) => plannedDetail(took, 200, hour))).toEqual(['trend', 'trend', 'services']);
+    expect([50, 1000, 1500].map((took) => plannedDetail(took, 200, month))).toEqual(['trend', 'services', 'services']);
+    expect(plannedDetail(1500, 1, month)).toBe('trend');
   });
 
   it('over time is asked slice by slice, two at a time', async () => {

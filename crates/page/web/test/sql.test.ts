@@ -153,6 +153,7 @@ describe('flame graphs in rows', () => {
     const graph = only(answer(['stack', 'spent'], types, rows));
     expect(graph?.levels[0]?.values).toEqual(['0', '12', '2', '0']);
     expect(graphsOf(answer(['stack', 'a', 'b'], [...types, 'Int64'], [[['x'], 1, 2]]))).toEqual([]);
+    expect(graphsOf(answer(['stack', 'depth'], ['List(Dictionary(Int32, Utf8))', 'UInt32'], [[['x'], 1]]))).toEqual([]);
   });
 
   it('lay children from the left end of their parent', () => {
@@ -176,13 +177,14 @@ describe('the unit of a statement', () => {
 describe('the catalog', () => {
   it('names tables as a statement does', () => {
     const rows = [
+      ['public', 'functions', 'name', 'Utf8'],
       ['public', 'samples', 'value', 'Int64'],
       ['public', 'samples', 'stack', 'List(Utf8)'],
       ['segment', 'profiles', 'unit', 'Int64'],
     ];
     const tables = tablesOf(rows);
-    expect(tables.map(({ name }) => name)).toEqual(['samples', 'segment.profiles']);
-    expect(completions(tables)).toEqual({ samples: ['value', 'stack'], 'segment.profiles': ['unit'] });
+    expect(tables.map(({ name }) => name)).toEqual(['samples', 'functions', 'segment.profiles']);
+    expect(completions(tables)).toEqual({ samples: ['value', 'stack'], functions: ['name'], 'segment.profiles': ['unit'] });
     expect(tables[0]?.columns[1]).toEqual({ name: 'stack', type: 'list of text' });
   });
 

@@ -11,29 +11,33 @@ export function FunctionCell({ name, children }: { name: string; children?: Reac
   const sandwiched = state.sandwich === name;
   return (
     <td className="name">
-      <span className="actions">
-        <button
-          className="plain"
-          aria-pressed={sandwiched}
-          aria-label={`Callers and callees of ${name}`}
-          title="Callers and callees (sandwich)"
-          onClick={() => set({ sandwich: sandwiched ? '' : name, focus: [] })}
-        >
-          <SandwichIcon />
-        </button>
-        <button className="plain" aria-label={`Copy ${name}`} title="Copy the name" onClick={() => void copyText(name)}>
-          <CopyIcon />
-        </button>
-      </span>
-      <button
-        className="plain function"
-        aria-pressed={state.search === search}
-        title="Highlight in the graph"
-        onClick={() => set({ search: state.search === search ? '' : search })}
-      >
-        {name}
-      </button>{' '}
-      {children}
+      <div className="cell">
+        <span>
+          <button
+            className="plain function"
+            aria-pressed={state.search === search}
+            title="Highlight in the graph"
+            onClick={() => set({ search: state.search === search ? '' : search })}
+          >
+            {name}
+          </button>{' '}
+          {children}
+        </span>
+        <span className="actions">
+          <button
+            className="plain"
+            aria-pressed={sandwiched}
+            aria-label={`Callers and callees of ${name}`}
+            title="Callers and callees (sandwich)"
+            onClick={() => set({ sandwich: sandwiched ? '' : name, focus: [] })}
+          >
+            <SandwichIcon />
+          </button>
+          <button className="plain" aria-label={`Copy ${name}`} title="Copy the name" onClick={() => void copyText(name)}>
+            <CopyIcon />
+          </button>
+        </span>
+      </div>
     </td>
   );
 }

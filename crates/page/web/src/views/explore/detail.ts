@@ -1,5 +1,5 @@
-// What stands beside functions. Over time a function is known only by merging each slice of time, which costs about as much as
-// the whole range each where roll-ups are read: where the whole was slow, a merge of each of the largest services is asked for.
+// What stands beside functions. Over time a function is known only by merging each slice of time, which costs as much as the
+// whole range each where roll-ups are read: where that is slow, a merge of each of the largest services is asked for instead.
 import { query } from '../../api/client';
 import type { Selection, TopResponse } from '../../api/types';
 import { printSelector, withService, type Selector } from '../../selector';
@@ -22,9 +22,14 @@ const AT_ONCE = 2;
 /** Functions asked for in a slice or a service: those that are not among them have little of it. */
 const FUNCTIONS_MAX = 500;
 
+/** Ranges from here on are read from the sums of days and hours. */
+const ROLLED_UP = 24 * 3_600_000;
+
 /** Which detail is quick enough, where the functions of the whole range took `took` milliseconds. */
-export function plannedDetail(took: number, services: number): Detail['kind'] {
-  return services <= 1 || (took * SLICES_MAX) / AT_ONCE <= SLICES_MILLIS_MAX ? 'trend' : 'services';
+export function plannedDetail(took: number, services: number, { start, end }: Span): Detail['kind'] {
+  // Samples of slices add up to those of the whole; sums of days are as many in a slice as in the whole.
+  const expected = end - start < ROLLED_UP ? took * 2 : (took * SLICES_MAX) / AT_ONCE;
+  return services <= 1 || expected <= SLICES_MILLIS_MAX ? 'trend' : 'services';
 }
 
 export interface About {

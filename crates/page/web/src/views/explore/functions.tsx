@@ -28,7 +28,7 @@ interface FunctionsProps {
 export function Functions({ costs, total, took, selection, selector, services }: FunctionsProps) {
   const { state, set, span } = usePage();
   const unit = unitOf(selector?.type ?? '');
-  const plan = plannedDetail(took, services.length);
+  const plan = plannedDetail(took, services.length, span);
   // What stands beside functions waits for the services, so that it can be about them.
   const key = services.length === 0 ? '' : JSON.stringify([selection, plan]);
   const asked = useAnswer(key, (signal) => askDetail(plan, { selection, span, selector, services, costs }, signal));
@@ -80,7 +80,7 @@ function columnsOf(
     {
       key: 'name',
       title: 'Function',
-      width: 28,
+      width: 26,
       text: ({ name }) => name,
       cell: ({ name }) => (
         <span className="ends">
@@ -101,7 +101,7 @@ function columnsOf(
     {
       key: 'share',
       title: 'Share',
-      width: 7,
+      width: 8,
       isNumber: true,
       text: ({ share }) => formatShare(share, 1),
       exact: ({ share }) => String(share),
@@ -141,7 +141,7 @@ function servicesColumn(detail: Detail | undefined, selector: Selector | undefin
   return {
     key: 'services',
     title: 'By service',
-    width: 28,
+    width: 24,
     isSortable: false,
     text,
     cell: (cost) => {

@@ -69,7 +69,7 @@ function columnsOf(costs: readonly ServiceCost[], selector: Selector | undefined
     {
       key: 'share',
       title: 'Share',
-      width: 7,
+      width: 8,
       isNumber: true,
       text: ({ share }) => formatShare(share, 1),
       exact: ({ share }) => String(share),
@@ -77,7 +77,7 @@ function columnsOf(costs: readonly ServiceCost[], selector: Selector | undefined
     {
       key: 'trend',
       title: 'Over time',
-      width: 13,
+      width: 11,
       isSortable: false,
       text: () => '',
       cell: (cost) => (

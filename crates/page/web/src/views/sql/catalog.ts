@@ -22,7 +22,10 @@ export interface Table {
 /** The schema whose tables need no schema before them. */
 const PLAIN_SCHEMA = 'public';
 
-/** Tables of the rows of `CATALOG_STATEMENT`, in their order. */
+/** What is asked for most comes first; all else in the order of the rows. */
+const FIRST = ['samples', 'profiles', 'series', 'stacks'];
+
+/** Tables of the rows of `CATALOG_STATEMENT`. */
 export function tablesOf(rows: readonly Row[]): Table[] {
   const tables = new Map<string, Table>();
   for (const [schema, table, column, type] of rows.map((row) => row.map(String))) {
@@ -32,7 +35,8 @@ export function tablesOf(rows: readonly Row[]): Table[] {
     tables.set(name, known);
     known.columns.push({ name: column, type: plainType(type ?? '') });
   }
-  return [...tables.values()];
+  const rank = ({ name }: Table) => (FIRST.indexOf(name) + 1 || FIRST.length + 1);
+  return [...tables.values()].sort((a, b) => rank(a) - rank(b));
 }
 
 /** A type of Arrow in the words of SQL. */

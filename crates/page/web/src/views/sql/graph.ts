@@ -8,7 +8,7 @@
 // and becomes the flame graph of the API: levels of nodes (offset, total, self, index of the name).
 
 import type { FlameGraphDiff } from '../../api/types';
-import { isNumeric, textOf, type Answer, type Row, type Value } from './answer';
+import { textOf, type Answer, type Row, type Value } from './answer';
 
 export interface Graph extends FlameGraphDiff {
   names: string[];
@@ -194,10 +194,13 @@ function labelOf(row: Row, number: number, graphAt: number): string {
 
 const LIST_OF_TEXT = /^(Large)?List(View)?\(.*(Utf8|Utf8View)\b/;
 
-/** A list of names and a whole number a row. */
+/** Types that sums of values have; what is narrower is a depth or a line. */
+const VALUE = /^(Int64|UInt64|Float64|Decimal)/;
+
+/** A list of names and a value a row. */
 function graphOfStackRows({ columns, rows }: Answer): Found[] | null {
   const stack = columns.findIndex((column) => LIST_OF_TEXT.test(column.type));
-  const numbers = [...columns.keys()].filter((at) => isNumeric(columns[at]?.type ?? ''));
+  const numbers = [...columns.keys()].filter((at) => VALUE.test(columns[at]?.type ?? ''));
   if (stack < 0 || numbers.length !== 1) return null;
   const value = numbers[0] ?? 0;
   const stacks = rows.map((row): [string[], bigint] => [namesOf(row[stack] ?? null), wholeOf(row[value] ?? null)]);
