@@ -1,5 +1,5 @@
 // Does the web page show what the API answers?
-//   node src/main.mjs FLAMESTORE DIST CHROMIUM
+//   node src/main.mjs FLAMESTORE DIST CHROMIUM [CHECK…]
 // Seeds a server in memory and drives every view of its page; then the demo, whose first view is timed and pictured.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { checkAround } from './views/around.mjs';
 import { seed } from './seed.mjs';
 import { start } from './server.mjs';
 
-const [flamestore, dist, chromium] = process.argv.slice(2);
+const [flamestore, dist, chromium, ...chosen] = process.argv.slice(2);
 const BUNDLE_BYTES_MAX = 1.5e6;
 
 /** The files below a folder. */
@@ -33,17 +33,24 @@ function checkSize() {
 }
 
 checkSize();
-const server = await start(flamestore, ['serve', '--store', 'memory:']);
+const server = await start(flamestore, ['serve', '--store', 'memory:', '--flush-interval', '2s']);
 const browser = await launch(chromium);
 try {
   const seeded = await seed(server);
-  const checks = [checkSingle, checkComparison, checkDiff, checkExplore, checkSql, checkProfiles, checkAround];
+  const checks = [checkSingle, checkComparison, checkDiff, checkExplore, checkSql, checkProfiles, checkAround, checkDemo];
   for (const check of checks) {
+    const name = check.name.slice('check'.length).toLowerCase();
+    if (chosen.length > 0 && !chosen.includes(name)) continue;
     const started = performance.now();
-    await check({ browser, server, seeded });
-    console.log(`${check.name.slice('check'.length).toLowerCase()}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    await check({ browser, server, seeded, flamestore });
+    console.log(`${name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
   }
-  await checkDemo({ browser, flamestore });
+} catch (error) {
+  for (const page of browser.contexts().flatMap((context) => context.pages())) {
+    console.error(`at ${page.url()}: see failed.png`);
+    await page.screenshot({ path: 'failed.png' });
+  }
+  throw error;
 } finally {
   await browser.close();
   await server.stop();

@@ -1,5 +1,6 @@
 // What is pushed to the server: an hour of a service with two versions, another service with two types, a deep one; and what
 // a plain loop over it counts.
+import { eventually } from './assert.mjs';
 
 export const CPU = 'process_cpu:cpu:nanoseconds:cpu:nanoseconds';
 export const SPACE = 'memory:alloc_space:bytes::';
@@ -79,6 +80,9 @@ export async function seed(server) {
     const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'text/plain' }, body });
     if (!answer.ok) throw new Error(`a profile was refused: ${answer.status} ${await answer.text()}`);
   }
+  // what the page shows is then of segments, and not of memory alone
+  const held = async () => Number((await server.ask('flamestore.v1.StatusService/Head', {})).profiles ?? 0);
+  await eventually(async () => (await held()) === 0, 'everything is in segments');
   return { start: end - 60 * MINUTE, middle: end - 30 * MINUTE, end, count: (service, matches) => count(pushed, service, matches) };
 }
 

@@ -28,7 +28,7 @@ export async function checkDemo({ browser, flamestore }) {
     await demo.find(/Try now, in another terminal/);
     await opening(browser, first);
     await regression(browser, diff);
-    await pictures(browser, demo.address, first, diff);
+    await pictures(browser, demo.address, diff);
   } finally {
     await demo.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -63,14 +63,15 @@ async function regression(browser, link) {
   await page.leave();
 }
 
-async function pictures(browser, address, first, diff) {
-  const of = (link) => Object.fromEntries(new URL(link).searchParams);
-  const { query, from, to } = of(diff);
+/** A picture of every view of the shop, in light and in dark; of one on a telephone. */
+async function pictures(browser, address, link) {
+  const diff = Object.fromEntries(new URL(link).searchParams);
+  const { query, from, to } = diff;
   const views = [
-    of(first),
-    { ...of(diff), view: 'comparison' },
-    of(diff),
-    { view: 'explore', query, from, to },
+    { view: 'single', query, from, to },
+    { ...diff, view: 'comparison' },
+    diff,
+    { view: 'explore', query, from: 'now-1h', to: 'now' },
     { view: 'sql', query, from, to, sql: STATEMENT },
     { view: 'profiles', query, from, to },
   ];
@@ -87,6 +88,6 @@ async function pictures(browser, address, first, diff) {
 async function picture(page, address, parameters, name) {
   await visit(page, address, parameters);
   if (['single', 'comparison', 'diff'].includes(parameters.view)) await drawn(page);
-  await page.waitForTimeout(300);
+  await page.waitForTimeout(500);
   await shoot(page, name);
 }
