@@ -2,7 +2,6 @@
 import type { CollapsedMap, FlameGraphDataContainer, LevelItem } from '#flamegraph/FlameGraph/dataTransform';
 import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode } from 'react';
 import { copyText } from '../parts/copy';
-import { FOLDED } from './frame';
 import type { DrawnRange } from './GrafanaFlame';
 import { pathTo } from './items';
 
@@ -20,7 +19,7 @@ interface CursorProps {
 const LEVEL_HEIGHT = 22;
 const KEYS =
   'Flame graph. Arrow keys move from call site to call site, Enter fills the width with one, Escape shows all again, ' +
-  'S shows its callers and callees, C copies its name, E expands what is folded.';
+  'S shows its callers and callees, C copies its name, E expands what is folded below it.';
 
 export function Cursor(props: CursorProps) {
   const { container, root, collapsed, range } = props;
@@ -55,7 +54,7 @@ export function Cursor(props: CursorProps) {
       Escape: () => props.focus([]),
       s: () => item.level > 0 && props.sandwich(name),
       c: () => void copyText(name).then((done) => setSaid(done ? `copied ${name}` : 'not copied')),
-      e: () => name === FOLDED && props.expand?.(pathTo(container, item)),
+      e: () => props.expand?.(pathTo(container, item)),
     };
     const action = actions[event.key];
     if (!action) return;

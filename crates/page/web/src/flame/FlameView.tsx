@@ -86,7 +86,7 @@ export function FlameView(props: FlameViewProps) {
                 onSearch={(label) => search(exactly(label))}
                 otherColors={state.colors === 'other'}
                 alignRight={state.names === 'end'}
-                onExpand={expand && !state.inverted ? expand : undefined}
+                onExpand={folded.length > 0 && !state.inverted ? expand : undefined}
               />
             </Suspense>
           </div>

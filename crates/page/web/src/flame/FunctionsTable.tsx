@@ -73,7 +73,7 @@ function Spent({ column, value, whole, unit }: SpentProps) {
   const share = whole === 0 ? 0 : (value / whole) * 100;
   return (
     <td className="number spent" data-col={column} data-value={value} style={{ backgroundSize: `${share.toFixed(2)}% 100%` }}>
-      {formatValue(value, unit)}
+      {formatValue(value, unit)}{' '}
       <span className="share">{formatShare(value, whole)}</span>
     </td>
   );

@@ -7,7 +7,7 @@ import type { ClickedItemData, ColorScheme, ColorSchemeDiff, SelectedView } from
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { useTheme } from '../parts/theme';
 import { Cursor } from './Cursor';
-import { FOLDED, sidesOf, type Frame } from './frame';
+import { sidesOf, type Frame } from './frame';
 import { itemAt, pathTo } from './items';
 
 declare global {
@@ -31,6 +31,7 @@ export interface FlameProps {
   /** The other of the two colourings: by value, or for the colour-blind. */
   otherColors: boolean;
   alignRight: boolean;
+  /** Where something is folded: asks for what is below a call site. */
   onExpand?: ((path: string[]) => void) | undefined;
 }
 
@@ -86,7 +87,7 @@ export default function GrafanaFlame(props: FlameProps) {
 
   const extraButtons = ({ label, item }: ClickedItemData) => [
     { label: 'Search for it', icon: 'search' as const, onClick: () => props.onSearch(label) },
-    ...(label === FOLDED && onExpand && sandwich === '' && item.children.length === 0
+    ...(onExpand && sandwich === ''
       ? [{ label: 'Expand in place', icon: 'plus-circle' as const, onClick: () => onExpand(pathTo(container, item)) }]
       : []),
   ];

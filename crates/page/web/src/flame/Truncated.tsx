@@ -12,11 +12,14 @@ interface TruncatedProps {
 }
 
 export function Truncated({ frame, folded, expand, expanding }: TruncatedProps) {
-  const { set } = usePage();
+  const { state, set } = usePage();
   if (folded.length === 0 && !expanding) return null;
   const shares = frame.totals.map((column) => formatShare(sumOf(column, folded), column[0] ?? 0));
   const share = shares.length === 1 ? `${shares[0]} is` : `${shares[0]} of the baseline and ${shares[1]} of the comparison are`;
   const largest = folded[0];
+  // Below what the reader looks at, else where most is folded.
+  const site = state.focus.length > 0 && !state.inverted ? state.focus : pathOf(frame, largest ?? 0);
+  const name = site === state.focus ? `below ${state.focus.at(-1)}` : 'the largest';
   const show = () => set({ focus: pathOf(frame, largest!).slice(0, -1), sandwich: '', inverted: false });
   return (
     <div
@@ -32,10 +35,10 @@ export function Truncated({ frame, folded, expand, expanding }: TruncatedProps) 
       )}
       {largest !== undefined && expand && expanding?.state !== 'loading' && (
         <>
-          <button data-testid="expand" onClick={() => expand(pathOf(frame, largest))}>
-            Expand the largest
+          <button data-testid="expand" onClick={() => expand(site)}>
+            Expand {name}
           </button>
-          <button onClick={show}>Show it</button>
+          {state.focus.length === 0 && <button onClick={show}>Show it</button>}
         </>
       )}
       {expanding?.state === 'loading' && (

@@ -1,4 +1,4 @@
-// Colours of exported flame graphs, as on the page: by package, and by how much a share changed.
+// Colours of exported flame graphs: by package, as on the page, and by how much a share changed, on the page's scale.
 import type { GrafanaTheme2 } from '@grafana/data';
 import { getBarColorByPackage } from '#flamegraph/FlameGraph/colors';
 

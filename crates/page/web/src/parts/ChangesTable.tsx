@@ -70,7 +70,7 @@ export function ChangesTable({ asked, unit }: ChangesTableProps) {
           onChange={(by) => set({ by }, { replace: true })}
         />
       </div>
-      <AnswerState asked={asked} />
+      <AnswerState asked={asked} part="changes" />
       <div className="scroll tall">
         <table data-testid="functions-table">
           <thead>

@@ -30,7 +30,7 @@ export function useMerge(query: string, span: Span): Asked<Merged> {
   }));
 }
 
-export const isEmptyMerge = ({ response }: Merged) => (response.flameGraph?.levels ?? []).length === 0;
+export const isEmptyMerge = ({ response }: Merged) => Number(response.flameGraph?.total ?? 0) === 0;
 
 /** The answer, or the one before it while it is on its way. */
 export function drawn<T>(answer: Answer<T>): T | undefined {

@@ -29,10 +29,12 @@ export function TotalsTimeline({ query, label, testId, selected, color, onSelect
   });
   const { answer } = asked;
   const shown = answer.state === 'ready' ? answer.value : answer.previous;
-  if (!shown) return <AnswerState asked={asked} />;
+  // What is wrong with the query is said once, by the view's own answer.
+  const told = answer.state === 'error' && answer.error.code === 'invalid_argument';
+  if (!shown) return <div className="timeline-place">{!told && <AnswerState asked={asked} part={testId} />}</div>;
   return (
     <>
-      {answer.state === 'error' && <AnswerState asked={asked} />}
+      {answer.state === 'error' && !told && <AnswerState asked={asked} part={testId} />}
       <Timeline
         bars={shown.bars}
         span={shown.span}

@@ -70,14 +70,21 @@ export function stateOf<T>(answer: Answer<T>, isEmpty: (value: T) => boolean): '
   return answer.state === 'cancelled' ? 'error' : answer.state;
 }
 
+interface AnswerStateProps {
+  asked: Asked<unknown>;
+  /** Tells an answer beside the view's own apart. */
+  part?: string;
+}
+
 /** What stands in place of an answer that is not there: progress with a way to cancel, the server's words, or nothing. */
-export function AnswerState({ asked }: { asked: Asked<unknown> }) {
+export function AnswerState({ asked, part }: AnswerStateProps) {
   const { answer, cancel, again } = asked;
-  if (answer.state === 'loading') return <Loading since={answer.since} cancel={cancel} />;
-  if (answer.state === 'error') return <Failure error={answer.error} again={again} />;
+  const suffix = part === undefined ? '' : `-${part}`;
+  if (answer.state === 'loading') return <Loading since={answer.since} cancel={cancel} suffix={suffix} again={answer.previous !== undefined} />;
+  if (answer.state === 'error') return <Failure error={answer.error} again={again} suffix={suffix} />;
   if (answer.state === 'cancelled') {
     return (
-      <Notice>
+      <Notice testId={`cancelled${suffix}`}>
         Cancelled. <button onClick={again}>Ask again</button>
       </Notice>
     );
@@ -85,7 +92,15 @@ export function AnswerState({ asked }: { asked: Asked<unknown> }) {
   return null;
 }
 
-function Loading({ since, cancel }: { since: number; cancel(): void }) {
+interface LoadingProps {
+  since: number;
+  /** Whether the answer before is still shown below. */
+  again: boolean;
+  suffix: string;
+  cancel(): void;
+}
+
+function Loading({ since, again, suffix, cancel }: LoadingProps) {
   const [now, setNow] = useState(() => performance.now());
   useEffect(() => {
     const timer = setInterval(() => setNow(performance.now()), 100);
@@ -93,21 +108,21 @@ function Loading({ since, cancel }: { since: number; cancel(): void }) {
   }, []);
   const elapsed = Math.max(0, now - since);
   // Quick answers come without a flash of progress.
-  if (elapsed < 250) return <div className="loading" />;
+  if (elapsed < 250) return again ? null : <div className="loading" />;
   return (
     <div className="loading" role="status">
       <progress aria-label="Loading" />
       <span className="elapsed">{(elapsed / 1000).toFixed(1)} s</span>
-      <button data-testid="cancel" onClick={cancel}>
+      <button data-testid={`cancel${suffix}`} onClick={cancel}>
         Cancel
       </button>
     </div>
   );
 }
 
-function Failure({ error, again }: { error: ApiError; again(): void }) {
+function Failure({ error, again, suffix }: { error: ApiError; again(): void; suffix: string }) {
   return (
-    <div className="notice failure" role="alert" data-testid="error">
+    <div className="notice failure" role="alert" data-testid={`error${suffix}`}>
       <strong>{error.code.replaceAll('_', ' ')}</strong>
       <span>{error.message}</span>
       <button onClick={again}>Ask again</button>

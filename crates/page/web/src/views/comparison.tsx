@@ -21,7 +21,7 @@ export default function Comparison() {
   const side = (name: SideName, title: string, of: SideState) => (
     <div className="side-column">
       <SideFields name={name} title={title} side={of} />
-      <AnswerState asked={of.query === '' ? services : asked[name]} />
+      <AnswerState asked={of.query === '' ? services : asked[name]} part={name} />
       {stateOf(asked[name].answer, isEmptyMerge) === 'empty' && <Empty query={of.query} />}
       <MergedGraph asked={asked[name]} side={name} />
     </div>

@@ -4,7 +4,7 @@ import { useCallback } from 'react';
 import { compareFunctions, diff, diffBelow, diffFolded, type Selected } from '../api/ask';
 import type { CompareFunctionsResponse, DiffResponse } from '../api/types';
 import { FlameView, NODES_MAX, preload } from '../flame/FlameView';
-import { AnswerState, stateOf, useAnswer, type Asked } from '../parts/answer';
+import { AnswerState, Notice, stateOf, useAnswer, type Asked } from '../parts/answer';
 import { RangeControls } from '../parts/bar';
 import { ChangesTable } from '../parts/ChangesTable';
 import { fileName } from '../parts/download';
@@ -28,7 +28,7 @@ interface Compared {
   response: DiffResponse;
 }
 
-const isEmptyDiff = ({ response }: Compared) => (response.flameGraph?.levels ?? []).length === 0;
+const isEmptyDiff = ({ response }: Compared) => Number(response.flameGraph?.total ?? 0) === 0;
 
 // The drawing comes while the first answer is on its way.
 preload();
@@ -82,6 +82,11 @@ function Graph({ before, after, response, changes }: GraphProps) {
   return (
     <>
       <ReportNotices report={response.report} />
+      {(Number(graph.leftTicks ?? 0) === 0 || Number(graph.rightTicks ?? 0) === 0) && (
+        <Notice testId="one-sided">
+          {Number(graph.leftTicks ?? 0) === 0 ? 'The baseline' : 'The comparison'} has no profiles: there is nothing to compare with.
+        </Notice>
+      )}
       <FlameView
         graph={graph}
         sides={2}
