@@ -61,7 +61,7 @@ function profiles(end) {
     all.push({ service: 'web', labels: { pod: `web-${at % 3}` }, kind: 'cpu', time, stacks: work(101 + at).slice(0, 12) });
     all.push({ service: 'web', labels: { pod: `web-${at % 3}` }, kind: 'alloc_space', time, stacks: work(201 + at).slice(0, 9) });
   }
-  all.push({ service: 'deep', labels: {}, kind: 'cpu', time: end - 30 * MINUTE, stacks: deep(20_000) });
+  all.push({ service: 'deep', labels: {}, kind: 'cpu', time: end - 30 * MINUTE, stacks: deep(70_000) });
   return all;
 }
 

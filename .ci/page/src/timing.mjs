@@ -21,14 +21,14 @@ export async function watch(page) {
 }
 
 /** Milliseconds from the navigation, and from the end of the flame graph's answer, until the view is drawn and free. */
-export async function timed(page) {
+export async function timed(page, method = 'QueryService/Merge') {
   await page.waitForFunction(() => window.noted.drawn !== undefined);
   // long enough for a long task after the drawing to be seen
   await page.waitForTimeout(1_000);
-  return page.evaluate(() => {
+  return page.evaluate((method) => {
     const { drawn, busyUntil } = window.noted;
     const free = Math.max(drawn, busyUntil);
-    const answers = performance.getEntriesByType('resource').filter(({ name }) => /QueryService\/Merge$/.test(name));
+    const answers = performance.getEntriesByType('resource').filter(({ name }) => name.endsWith(method));
     return { first: drawn, free, afterAnswer: free - Math.max(...answers.map(({ responseEnd }) => responseEnd)) };
-  });
+  }, method);
 }

@@ -4,6 +4,7 @@ import { open, shown, visit } from '../browser.mjs';
 import { download, goPprof } from '../exports.mjs';
 import { assertReadable, cellOf, drawn, nanos, rowsOf } from '../reading.mjs';
 import { CPU } from '../seed.mjs';
+import { timed, watch } from '../timing.mjs';
 
 const API = `${CPU}{service_name="api"}`;
 
@@ -52,5 +53,24 @@ export async function checkProfiles({ browser, server, seeded }) {
   await other.leave();
   await page.goBack();
   await opened.waitFor({ state: 'detached' });
+  await page.leave();
+  await large(browser, server, seeded);
+}
+
+/** A profile is opened whole, however many call sites it has. */
+async function large(browser, server, { start, end }) {
+  const query = `${CPU}{service_name="deep"}`;
+  const selection = { query, startUnixNano: nanos(start), endUnixNano: nanos(end) };
+  const { profiles } = await server.ask('ListProfiles', { selection, limit: 1 });
+  const [{ id, timeUnixNano, total }] = profiles;
+  const page = await open(browser);
+  await watch(page);
+  await visit(page, server.address, { view: 'profiles', query, from: start, to: end, profile: id, profileTime: timeUnixNano });
+  await page.locator(`[data-testid="profile-open"][data-name="${id}"][data-state="ready"]`).waitFor();
+  const { afterAnswer } = await timed(page, 'SelectMergeStacktraces');
+  const nodes = Number(await page.getByTestId('flame-graph').getAttribute('data-nodes'));
+  assert(nodes > 60_000, `a large profile is drawn with ${nodes} nodes`);
+  assertEqual(await page.getByTestId('profile-open').getByTestId('total').getAttribute('data-value'), total, 'the total of a large profile');
+  console.log(`  a profile of ${nodes} nodes is free to be used ${afterAnswer.toFixed(0)} ms after its answer`);
   await page.leave();
 }
