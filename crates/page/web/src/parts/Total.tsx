@@ -16,7 +16,7 @@ export function Total({ value = '0', unit, testId, report }: TotalProps) {
       <strong data-testid={testId} data-value={value}>
         {formatValue(Number(value), unit)}
       </strong>
-      {profiles > 0 && <span className="hint"> of {profiles.toLocaleString('en')} profiles</span>}
+      {profiles > 0 && <span className="hint"> of {profiles.toLocaleString('en')} profile{profiles === 1 ? '' : 's'}</span>}
     </span>
   );
 }

@@ -1,6 +1,6 @@
 // What is asked for: the service, the profile type, the labels, the range.
 import { parseSelector, printSelector, serviceOf, withService, type Selector } from '../selector';
-import { absolute, type Range, type Span } from '../time';
+import { absolute, resolve, type Range, type Span } from '../time';
 import { nameOfType } from '../units';
 import { CopyButton } from './copy';
 import { Filters } from './filters';
@@ -101,9 +101,14 @@ function twice({ start, end }: Span, now: number): Span {
 
 /** The link to what is shown, with its moments as they are now. */
 function CopyLink() {
-  const { span, href } = usePage();
+  const { state, span, now, href } = usePage();
+  const fixed = (side: Side): Side => {
+    const given = resolve(side, now);
+    return given ? { ...side, ...absolute(given) } : side;
+  };
+  const link = () => href({ ...absolute(span), left: fixed(state.left), right: fixed(state.right) });
   return (
-    <CopyButton testId="copy-link" text={() => new URL(href(absolute(span)), document.baseURI).href}>
+    <CopyButton testId="copy-link" text={() => new URL(link(), document.baseURI).href}>
       Copy link
     </CopyButton>
   );
