@@ -42,6 +42,13 @@ function icons(): Plugin {
   };
 }
 
+function chunkOf(module: string): string | undefined {
+  if (module.includes('.css')) return undefined;
+  if (/node_modules\/(react|react-dom|scheduler)\/|commonjsHelpers|preload-helper/.test(module)) return 'react';
+  if (/node_modules\/(@codemirror|@lezer|@marijn|crelt|style-mod|w3c-keyname)\//.test(module)) return 'editor';
+  return module.includes('node_modules/') ? 'drawing' : undefined;
+}
+
 export default defineConfig({
   // The page works below any prefix.
   base: './',
@@ -53,6 +60,8 @@ export default defineConfig({
     sourcemap: false,
     reportCompressedSize: false,
     chunkSizeWarningLimit: 4096,
+    // What others wrote lies in files of its own, which stay as they are when the page changes.
+    rollupOptions: { output: { manualChunks: chunkOf } },
   },
   esbuild: { jsx: 'automatic' },
   resolve: {

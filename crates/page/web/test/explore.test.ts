@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { functionCosts, partsOf, selvesIn, servicesByCost, sparkline } from '../src/views/explore/costs';
+import { selvesIn, servicesByCost, sparkline } from '../src/views/explore/costs';
 import { slicesOf, startsOf, stepOf, wholeStartsOf } from '../src/views/explore/steps';
+import { Tally, enoughServices } from '../src/views/explore/tally';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -71,26 +72,41 @@ describe('functions', () => {
     functions: functions.map(([name, self]) => ({ name, self, total: self })),
   });
 
-  it('have their part of all', () => {
-    const [read] = functionCosts(top('10', ['read', '4']));
-    expect(read).toEqual({ name: 'read', self: 4n, total: 4n, share: 0.4 });
-    expect(functionCosts({})).toEqual([]);
-  });
-
   it('have a value a slice', () => {
     const slices = [top('3', ['read', '1'], ['write', '2']), top('0'), top('5', ['read', '5'])];
     expect([...selvesIn(slices, ['read', 'write'])]).toEqual([['read', [1, 0, 5]], ['write', [2, 0, 0]]]);
   });
 
-  it('are split by service, and what is left is others', () => {
-    const [read] = functionCosts(top('20', ['read', '10']));
-    if (!read) throw new Error('no function');
-    const tops = new Map([['api', top('9', ['read', '2'])], ['web', top('9', ['read', '5'])], ['db', top('9')]]);
-    expect(partsOf(read, tops).map(({ service, value, share }) => [service, value, share])).toEqual([
-      ['web', 5n, 0.5],
-      ['api', 2n, 0.2],
-      ['others', 3n, 0.3],
+  it('add up over services, and know whose they are', () => {
+    const tally = new Tally();
+    tally.add('api', top('9', ['read', '2'], ['parse', '7']));
+    tally.add('db', {});
+    tally.add('web', top('6', ['read', '6']));
+    expect([tally.total, tally.services]).toEqual([15n, 3]);
+    const [first, second] = tally.largest(2);
+    expect(first).toMatchObject({ name: 'read', self: 8n, total: 8n, share: 8 / 15 });
+    expect(first?.parts.map(({ service, value, share }) => [service, value, share])).toEqual([
+      ['web', 6n, 0.75],
+      ['api', 2n, 0.25],
     ]);
+    expect(second?.name).toBe('parse');
+    expect(tally.largest(1)).toHaveLength(1);
+    expect(new Tally().largest(5)).toEqual([]);
+  });
+
+  it('are ranked by value, then by name, beyond what a double holds', () => {
+    const tally = new Tally();
+    tally.add('a', top('0', ['z', '9007199254740993'], ['y', '9007199254740992'], ['x', '9007199254740993']));
+    expect(tally.largest(3).map(({ name }) => name)).toEqual(['x', 'z', 'y']);
+  });
+
+  it('are asked of so many services that nearly all cost is covered', () => {
+    const even = (services: number) => Array<number>(services).fill(1 / services);
+    expect(enoughServices([])).toBe(0);
+    expect(enoughServices([1, 0, 0])).toBe(3);
+    expect(enoughServices(even(10))).toBe(10);
+    expect(enoughServices([0.9, 0.06, ...Array<number>(98).fill(0.0004)])).toBe(8);
+    expect(enoughServices(even(200))).toBe(64);
   });
 });
 

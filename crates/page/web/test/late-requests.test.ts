@@ -1,8 +1,8 @@
 // What the late views ask the server, with a server that is made up here.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Selection } from '../src/api/types';
-import { functionCosts } from '../src/views/explore/costs';
-import { askDetail, plannedDetail, type About } from '../src/views/explore/detail';
+import { askTrend, isTrendQuick } from '../src/views/explore/trend';
+import { queryOf } from '../src/views/explore/ranked';
 import { ask, fileOf, limitOf } from '../src/views/sql/ask';
 
 interface Request {
@@ -68,26 +68,17 @@ describe('a statement', () => {
   });
 });
 
-describe('what stands beside functions', () => {
+describe('the trend of functions', () => {
   const HOUR = 3_600_000;
-  const about: About = {
-    selection: { query: 't{}', startUnixNano: '0', endUnixNano: '0' },
-    span: { start: 0, end: 16 * HOUR },
-    selector: { type: 't', matchers: [{ name: 'pod', operator: '=', value: 'p' }] },
-    services: Array.from({ length: 20 }, (_, at) => `s${at}`),
-    costs: functionCosts({ total: '100', functions: [{ name: 'f', self: '60', total: '60' }] }),
-  };
-  const asked = () => requests.map(({ body }) => body.selection as Selection);
 
-  it('is the trend where the whole was quick, and services where it was slow', () => {
+  it('is asked for where the whole was quick', () => {
     const [hour, month] = [1, 720].map((hours) => ({ start: 0, end: hours * HOUR }));
     if (!hour || !month) throw new Error('no ranges');
-    expect([50, 1000, 1500].map((took) => plannedDetail(took, 200, hour))).toEqual(['trend', 'trend', 'services']);
-    expect([50, 1000, 1500].map((took) => plannedDetail(took, 200, month))).toEqual(['trend', 'services', 'services']);
-    expect(plannedDetail(1500, 1, month)).toBe('trend');
+    expect([50, 1000, 1500].map((took) => isTrendQuick(took, hour))).toEqual([true, true, false]);
+    expect([50, 1000, 1500].map((took) => isTrendQuick(took, month))).toEqual([true, false, false]);
   });
 
-  it('over time is asked slice by slice, two at a time', async () => {
+  it('is asked for slice by slice, two at a time', async () => {
     let [running, most] = [0, 0];
     serve(async ({ body }) => {
       most = Math.max(most, ++running);
@@ -96,18 +87,21 @@ describe('what stands beside functions', () => {
       const { startUnixNano } = body.selection as Selection;
       return Response.json({ functions: [{ name: 'f', self: String(Number(startUnixNano) / 1e6 / HOUR + 1) }] });
     });
-    const detail = await askDetail('trend', about, signal);
-    expect(detail).toEqual({ kind: 'trend', points: new Map([['f', Array.from({ length: 16 }, (_, at) => at + 1)]]) });
+    const selection = { query: 't{}', startUnixNano: '0', endUnixNano: '0' };
+    const trend = await askTrend(selection, { start: 0, end: 16 * HOUR }, ['f', 'g'], signal);
+    expect([...trend]).toEqual([
+      ['f', Array.from({ length: 16 }, (_, at) => at + 1)],
+      ['g', Array(16).fill(0)],
+    ]);
     expect(most).toBe(2);
-    expect(asked()[3]).toEqual({ query: 't{}', startUnixNano: String(3 * HOUR) + '000000', endUnixNano: String(4 * HOUR) + '000000' });
+    expect(requests[3]?.body.selection).toEqual({ query: 't{}', startUnixNano: `${3 * HOUR}000000`, endUnixNano: `${4 * HOUR}000000` });
   });
+});
 
-  it('by service is asked for the largest ones', async () => {
-    serve(() => Response.json({ functions: [{ name: 'f', self: '6' }] }));
-    const detail = await askDetail('services', about, signal);
-    expect(asked().map(({ query }) => query)).toEqual(Array.from({ length: 8 }, (_, at) => `t{service_name="s${at}", pod="p"}`));
-    const parts = detail.kind === 'services' ? detail.parts.get('f') : undefined;
-    expect(parts?.map(({ service, value }) => [service, value]).at(-1)).toEqual(['others', 12n]);
-    expect(parts).toHaveLength(9);
+describe('the query of a service', () => {
+  it('keeps the other labels, and names profiles without a service', () => {
+    const selector = { type: 't', matchers: [{ name: 'pod', operator: '=' as const, value: 'p' }] };
+    expect(queryOf(selector, 'api')).toBe('t{service_name="api", pod="p"}');
+    expect(queryOf(selector, '')).toBe('t{service_name="", pod="p"}');
   });
 });

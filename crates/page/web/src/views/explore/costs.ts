@@ -1,8 +1,9 @@
-// What services and functions cost, made of the API's answers.
+// What services cost, and how values went over time, made of the API's answers.
 
 import type { TimeSeriesLine, TopResponse } from '../../api/types';
 import { fromNanos, type Span } from '../../time';
 import { wholeStartsOf } from './steps';
+import { partOf } from './tally';
 
 export interface ServiceCost {
   service: string;
@@ -11,10 +12,6 @@ export interface ServiceCost {
   share: number;
   /** A total a step, of whole steps. */
   points: number[];
-}
-
-function partOf(value: bigint, all: bigint): number {
-  return all === 0n ? 0 : Number(value) / Number(all);
 }
 
 /** Services by falling cost, then name. */
@@ -41,51 +38,10 @@ function byFallingTotal(a: ServiceCost, b: ServiceCost): number {
   return a.service < b.service ? -1 : 1;
 }
 
-export interface FunctionCost {
-  name: string;
-  self: bigint;
-  total: bigint;
-  /** Its own part of all, of 1. */
-  share: number;
-}
-
-/** Functions in the order of the answer: the largest own value first. */
-export function functionCosts(top: TopResponse): FunctionCost[] {
-  const all = BigInt(top.total ?? '0');
-  return (top.functions ?? []).map(({ name = '', self = '0', total = '0' }) => {
-    const own = BigInt(self);
-    return { name, self: own, total: BigInt(total), share: partOf(own, all) };
-  });
-}
-
 /** The own values of functions in each of several answers, 0 where one does not name it. */
 export function selvesIn(tops: readonly TopResponse[], names: readonly string[]): Map<string, number[]> {
   const byName = tops.map((top) => new Map((top.functions ?? []).map(({ name = '', self = '0' }) => [name, Number(self)])));
   return new Map(names.map((name) => [name, byName.map((selves) => selves.get(name) ?? 0)]));
-}
-
-/** A part of a function's own value. */
-export interface Part {
-  service: string;
-  value: bigint;
-  /** Of the function's own value, of 1. */
-  share: number;
-}
-
-/** Whose a function's own value is: the answers of single services, and `others` for what none of them names. */
-export function partsOf(cost: FunctionCost, tops: ReadonlyMap<string, TopResponse>): Part[] {
-  const parts: Part[] = [];
-  let left = cost.self;
-  for (const [service, top] of tops) {
-    const found = top.functions?.find(({ name }) => name === cost.name);
-    const value = BigInt(found?.self ?? '0');
-    if (value === 0n) continue;
-    left -= value;
-    parts.push({ service, value, share: partOf(value, cost.self) });
-  }
-  parts.sort((a, b) => (a.value === b.value ? 0 : a.value > b.value ? -1 : 1));
-  if (left > 0n) parts.push({ service: 'others', value: left, share: partOf(left, cost.self) });
-  return parts;
 }
 
 /** A polyline through the points, in a box of the size, from zero up. */

@@ -2,53 +2,49 @@
 // else which services it is in. A function leads to the flame graph of all services, with it searched for.
 import { useMemo } from 'react';
 import type { Selection } from '../../api/types';
-import { useAnswer } from '../../parts/answer';
 import { exactly } from '../../flame/search';
+import { useAnswer } from '../../parts/answer';
 import { usePage } from '../../parts/page';
 import type { Selector } from '../../selector';
 import { formatShare, formatValue, unitOf } from '../../units';
 import { Rows, parseSort, printSort, type Column } from '../sql/rows';
-import { askDetail, plannedDetail, type Detail } from './detail';
-import type { FunctionCost } from './costs';
-import { serviceChange } from './services';
+import { askTrend, isTrendQuick } from './trend';
+import { queryOf, type Ranked } from './ranked';
 import { Parts, Sparkline } from './sparkline';
-import { ViewLink } from './view-link';
+import type { FunctionCost } from './tally';
+import { ViewLink, singleView } from './view-link';
 
 interface FunctionsProps {
-  costs: readonly FunctionCost[];
-  total: bigint;
-  /** Milliseconds that the functions took to be answered. */
-  took: number;
+  ranked: Ranked;
+  /** Whether all services are among those asked, and have answered. */
+  isWhole: boolean;
   selection: Selection;
   selector: Selector | undefined;
-  /** By falling cost. */
-  services: readonly string[];
 }
 
-export function Functions({ costs, total, took, selection, selector, services }: FunctionsProps) {
+type Trend = ReadonlyMap<string, number[]>;
+
+export function Functions({ ranked, isWhole, selection, selector }: FunctionsProps) {
   const { state, set, span } = usePage();
+  const { costs } = ranked;
   const unit = unitOf(selector?.type ?? '');
-  const plan = plannedDetail(took, services.length, span);
-  // What stands beside functions waits for the services, so that it can be about them.
-  const key = services.length === 0 ? '' : JSON.stringify([selection, plan]);
-  const asked = useAnswer(key, (signal) => askDetail(plan, { selection, span, selector, services, costs }, signal));
-  const detail = asked.answer.state === 'ready' ? asked.answer.value : undefined;
+  const hasTrend = isWhole && isTrendQuick(ranked.took, span);
+  const names = costs.map(({ name }) => name);
+  const asked = useAnswer(hasTrend ? JSON.stringify([selection, names]) : '', (signal) => askTrend(selection, span, names, signal));
+  const trend = asked.answer.state === 'ready' ? asked.answer.value : asked.answer.previous;
+  const detail = hasTrend ? trendColumn(trend, unit) : servicesColumn(selector);
   const sort = parseSort(state.extra.functions) ?? { key: 'self', falling: true };
   const rows = useMemo(() => ordered(costs, sort.key, sort.falling), [costs, sort.key, sort.falling]);
-  const columns = useMemo(() => columnsOf(plan, detail, selector, unit), [plan, detail, selector, unit]);
   return (
-    <>
-      <p className="hint" data-testid="explore-detail" data-kind={plan} data-state={asked.answer.state}>
-        The {costs.length} with the largest own value, of{' '}
-        <span data-testid="functions-total" data-value={String(total)}>
-          {formatValue(Number(total), unit)}
-        </span>
-        {asked.answer.state === 'error' && `; ${asked.answer.error.message}`}
-      </p>
+    <div
+      data-testid="explore-detail"
+      data-kind={hasTrend ? 'trend' : 'services'}
+      data-state={hasTrend ? asked.answer.state : isWhole ? 'ready' : 'loading'}
+    >
       <Rows
         label="Functions by their own value"
         testId="explore-functions"
-        columns={columns}
+        columns={[...columnsOf(selection.query, unit), detail]}
         rows={rows}
         keyOf={({ name }) => name}
         nameOf={({ name }) => name}
@@ -56,7 +52,7 @@ export function Functions({ costs, total, took, selection, selector, services }:
         onSort={(next) => set({ extra: { ...state.extra, functions: printSort(next) } }, { replace: true })}
         heightMax={640}
       />
-    </>
+    </div>
   );
 }
 
@@ -70,12 +66,15 @@ function ordered(costs: readonly FunctionCost[], key: string, falling: boolean):
   return [...costs].sort((a, b) => sign * compare(a, b));
 }
 
-function columnsOf(
-  plan: Detail['kind'],
-  detail: Detail | undefined,
-  selector: Selector | undefined,
-  unit: string
-): Column<FunctionCost>[] {
+function columnsOf(query: string, unit: string): Column<FunctionCost>[] {
+  const value = (key: 'self' | 'total', title: string): Column<FunctionCost> => ({
+    key,
+    title,
+    width: 9,
+    isNumber: true,
+    text: (cost) => formatValue(Number(cost[key]), unit),
+    exact: (cost) => String(cost[key]),
+  });
   return [
     {
       key: 'name',
@@ -85,19 +84,12 @@ function columnsOf(
       cell: ({ name }) => (
         <span className="ends">
           <bdi>
-            <ViewLink change={serviceChange(selector, '', exactly(name))}>{name}</ViewLink>
+            <ViewLink change={singleView(query, exactly(name))}>{name}</ViewLink>
           </bdi>
         </span>
       ),
     },
-    {
-      key: 'self',
-      title: 'Self',
-      width: 9,
-      isNumber: true,
-      text: ({ self }) => formatValue(Number(self), unit),
-      exact: ({ self }) => String(self),
-    },
+    value('self', 'Self'),
     {
       key: 'share',
       title: 'Share',
@@ -106,56 +98,47 @@ function columnsOf(
       text: ({ share }) => formatShare(share, 1),
       exact: ({ share }) => String(share),
     },
-    {
-      key: 'total',
-      title: 'Total',
-      width: 9,
-      isNumber: true,
-      text: ({ total }) => formatValue(Number(total), unit),
-      exact: ({ total }) => String(total),
-    },
-    plan === 'trend' ? trendColumn(detail, unit) : servicesColumn(detail, selector),
+    value('total', 'Total'),
   ];
 }
 
-function trendColumn(detail: Detail | undefined, unit: string): Column<FunctionCost> {
-  const pointsOf = ({ name }: FunctionCost) => (detail?.kind === 'trend' ? (detail.points.get(name) ?? []) : []);
+function trendColumn(trend: Trend | undefined, unit: string): Column<FunctionCost> {
   return {
     key: 'trend',
     title: 'Over time',
     width: 13,
     isSortable: false,
     text: () => '',
-    cell: (cost) => {
-      const points = pointsOf(cost);
+    cell: ({ name }) => {
+      const points = trend?.get(name) ?? [];
       if (points.length === 0) return null;
-      return <Sparkline points={points} label={`${cost.name} over time, at most ${formatValue(Math.max(...points), unit)}`} />;
+      return <Sparkline points={points} label={`${name} over time, at most ${formatValue(Math.max(...points), unit)}`} />;
     },
   };
 }
 
-function servicesColumn(detail: Detail | undefined, selector: Selector | undefined): Column<FunctionCost> {
-  const partsOf = ({ name }: FunctionCost) => (detail?.kind === 'services' ? (detail.parts.get(name) ?? []) : []);
-  const text = (cost: FunctionCost) =>
-    partsOf(cost).map(({ service, share }) => `${service} ${formatShare(share, 1)}`).join(', ');
+/** Parts told in the tooltip. */
+const TOLD_MAX = 8;
+
+function servicesColumn(selector: Selector | undefined): Column<FunctionCost> {
   return {
     key: 'services',
     title: 'By service',
     width: 24,
     isSortable: false,
-    text,
-    cell: (cost) => {
-      const parts = partsOf(cost);
-      const first = parts.find(({ service }) => service !== 'others');
-      if (parts.length === 0) return null;
+    text: ({ parts }) => {
+      const told = parts.slice(0, TOLD_MAX).map(({ service, share }) => `${service} ${formatShare(share, 1)}`);
+      return parts.length > TOLD_MAX ? `${told.join(', ')} and ${parts.length - TOLD_MAX} more` : told.join(', ');
+    },
+    cell: ({ name, parts }) => {
+      const [first] = parts;
+      if (!first) return null;
       return (
         <>
           <Parts parts={parts} />{' '}
-          {first && (
-            <ViewLink change={serviceChange(selector, first.service, exactly(cost.name))}>
-              {first.service} {formatShare(first.share, 1)}
-            </ViewLink>
-          )}
+          <ViewLink change={singleView(selector && queryOf(selector, first.service), exactly(name))}>
+            {first.service} {formatShare(first.share, 1)}
+          </ViewLink>
         </>
       );
     },

@@ -1,12 +1,13 @@
 // Services by what they cost, each with its totals over time. A service leads to its flame graph.
 import { useMemo } from 'react';
 import { usePage } from '../../parts/page';
-import { printSelector, withService, type Selector } from '../../selector';
+import type { Selector } from '../../selector';
 import { formatShare, formatValue, unitOf } from '../../units';
 import { Rows, parseSort, printSort, type Column } from '../sql/rows';
 import type { ServiceCost } from './costs';
+import { queryOf } from './ranked';
 import { Sparkline } from './sparkline';
-import { ViewLink } from './view-link';
+import { ViewLink, singleView } from './view-link';
 
 interface ServicesProps {
   costs: readonly ServiceCost[];
@@ -62,7 +63,7 @@ function columnsOf(costs: readonly ServiceCost[], selector: Selector | undefined
       width: Math.min(40, costs.reduce((width, { service }) => Math.max(width, service.length), 12)),
       text: ({ service }) => service,
       cell: ({ service }) => (
-        <ViewLink change={serviceChange(selector, service)}>{service || '(no service)'}</ViewLink>
+        <ViewLink change={singleView(selector && queryOf(selector, service))}>{service || '(no service)'}</ViewLink>
       ),
     },
     { key: 'total', title: 'Total', width: 9, isNumber: true, text: total, exact: (cost) => String(cost.total) },
@@ -90,8 +91,3 @@ function columnsOf(costs: readonly ServiceCost[], selector: Selector | undefined
   ];
 }
 
-/** The single view of a service. */
-export function serviceChange(selector: Selector | undefined, service: string, search = '') {
-  const query = selector ? printSelector(withService(selector, service)) : '';
-  return { view: 'single' as const, query, search, focus: [], sandwich: '', extra: {} };
-}

@@ -1,8 +1,11 @@
 // A small line of values over time, from zero up, and a bar of parts of a whole.
-import { sparkline, type Part } from './costs';
+import { sparkline } from './costs';
+import type { Part } from './tally';
 
 const WIDTH = 130;
 const HEIGHT = 22;
+/** Parts that have a colour; the others are what is left of the bar. */
+const COLOURS = 4;
 
 export function Sparkline({ points, label }: { points: readonly number[]; label: string }) {
   return (
@@ -16,8 +19,8 @@ export function Sparkline({ points, label }: { points: readonly number[]; label:
 export function Parts({ parts }: { parts: readonly Part[] }) {
   return (
     <span className="parts" aria-hidden="true">
-      {parts.map(({ service, share }, at) => (
-        <span key={service} className={service === 'others' ? 'others' : `part-${at % 4}`} style={{ width: `${share * 100}%` }} />
+      {parts.slice(0, COLOURS).map(({ service, share }, at) => (
+        <span key={service} className={`part-${at}`} style={{ width: `${share * 100}%` }} />
       ))}
     </span>
   );

@@ -3,6 +3,11 @@ import type { ReactNode } from 'react';
 import { usePage } from '../../parts/page';
 import type { State } from '../../state';
 
+/** The single view of a query, with something searched for. */
+export function singleView(query = '', search = ''): Partial<State> {
+  return { view: 'single', query, search, focus: [], sandwich: '', extra: {} };
+}
+
 export function ViewLink({ change, children }: { change: Partial<State>; children: ReactNode }) {
   const { set, href } = usePage();
   return (
