@@ -59,6 +59,7 @@ export function Cursor(props: CursorProps) {
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();
+    setHeld(true);
     action();
   };
   return (

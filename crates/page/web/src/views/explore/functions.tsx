@@ -79,7 +79,7 @@ function columnsOf(query: string, unit: string): Column<FunctionCost>[] {
     {
       key: 'name',
       title: 'Function',
-      width: 26,
+      width: 25,
       text: ({ name }) => name,
       cell: ({ name }) => (
         <span className="ends">
@@ -124,7 +124,7 @@ function servicesColumn(selector: Selector | undefined): Column<FunctionCost> {
   return {
     key: 'services',
     title: 'By service',
-    width: 24,
+    width: 22,
     isSortable: false,
     text: ({ parts }) => {
       const told = parts.slice(0, TOLD_MAX).map(({ service, share }) => `${service} ${formatShare(share, 1)}`);
