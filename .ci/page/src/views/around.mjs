@@ -26,6 +26,7 @@ export async function checkAround({ browser, server, seeded }) {
   await beginning(browser, server);
   await waiting(browser, server, seeded);
   await moving(browser, server, seeded);
+  await linking(browser, server, seeded);
   await settings(browser, server, seeded);
   await reaching(browser, server, seeded);
   await everybody(browser, server, seeded);
@@ -81,6 +82,25 @@ async function moving(browser, server, { start, end }) {
   await page.leave();
 }
 
+/** The link to a view shows to others what it shows here. */
+async function linking(browser, server, seeded) {
+  const text = (page) => page.locator('main').innerText();
+  const page = await open(browser);
+  for (const parameters of views(seeded)) {
+    await visit(page, server.address, { ...parameters, search: 'work.f0' });
+    const copy = page.getByTestId('copy-link');
+    if (await copy.isVisible()) await copy.click();
+    const link = (await copy.isVisible()) ? await page.evaluate(() => navigator.clipboard.readText()) : page.url();
+    await page.getByText('Copied', { exact: true }).waitFor({ state: 'detached' });
+    const other = await open(browser);
+    await other.goto(link);
+    await shown(other, parameters.view);
+    await eventually(async () => (await text(other)) === (await text(page)), `the link shows what ${parameters.view} shows`);
+    await other.leave();
+  }
+  await page.leave();
+}
+
 /** Another tenant has other profiles; its name goes with every request. */
 async function settings(browser, server, { start, end }) {
   const page = await open(browser);
@@ -94,6 +114,11 @@ async function settings(browser, server, { start, end }) {
   await shown(page, 'single', 'empty');
   assert(asked.length > 0, 'the page asks again');
   for (const headers of asked) assertEqual([headers['x-scope-orgid'], headers.authorization], ['nobody', 'Bearer secret'], 'who asks');
+  await page.getByRole('button', { name: 'Dark', exact: true }).click();
+  await page.reload();
+  await page.getByRole('button', { name: 'Light', exact: true }).waitFor();
+  const dark = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number));
+  assert(Math.max(...dark) < 64, `the dark page has the colour ${dark}`);
   await page.leave();
 }
 

@@ -7,6 +7,8 @@ import { CPU } from '../seed.mjs';
 export async function checkExplore({ browser, server, seeded }) {
   const page = await open(browser);
   await visit(page, server.address, { view: 'explore', query: `${CPU}{}`, from: seeded.start, to: seeded.end });
+  await page.locator('[data-testid="explore-detail"][data-state="ready"]').waitFor({ state: 'attached' });
+  assertEqual(await page.getByTestId('explore-coverage').getAttribute('data-value'), '3', 'services whose functions are added up');
   const selection = (query) => ({ query, startUnixNano: nanos(seeded.start), endUnixNano: nanos(seeded.end) });
   const all = await functionsOf(server, selection(`${CPU}{}`));
 

@@ -122,6 +122,7 @@ async function mouse(page) {
 async function sharing(browser, page) {
   await page.getByTestId('inverted').click();
   await located(page, 'inverted', '1');
+  await upsideDown(page);
   await page.getByRole('button', { name: 'Graph', exact: true }).click();
   await located(page, 'display', 'graph');
   await page.getByRole('button', { name: 'Both', exact: true }).click();
@@ -141,6 +142,20 @@ async function sharing(browser, page) {
   await other.leave();
 }
 
+/** Below the root of an inverted graph stand functions by what they spend themselves. */
+async function upsideDown(page) {
+  await page.getByTestId('flame-keys').focus();
+  await page.keyboard.press('Home');
+  await page.keyboard.press('ArrowDown');
+  const said = page.getByTestId('flame-said');
+  await eventually(async () => !(await said.innerText()).startsWith('total'), 'the cursor stands below the root');
+  const [name] = (await said.innerText()).split(':');
+  const rows = await rowsOf(page, 'functions-table');
+  const self = (row) => Number(cellOf(row, 'self').value);
+  const most = Math.max(...rows.map(self));
+  assertEqual(self(rows.find((row) => row.name === name)), most, `${name}, the widest below the root, among own values`);
+}
+
 /** Dragging over the timeline chooses a range; back returns to the one before. */
 async function dragging(page, server, selection) {
   const before = [parameters(page).get('from'), parameters(page).get('to')];
@@ -151,6 +166,13 @@ async function dragging(page, server, selection) {
   assert(Math.abs(from - before[0] - hour / 4) < hour / 200, `the drag begins at ${from}`);
   assert(Math.abs(to - before[0] - hour / 2) < hour / 200, `the drag ends at ${to}`);
   await settles(page, 'total', (await functionsOf(server, selection(API, from, to))).total);
+  await page.getByTestId('timeline').locator('.timeline-box').focus();
+  await page.keyboard.press('ArrowLeft');
+  await eventually(() => Number(parameters(page).get('to')) < to, 'the arrow keys move the range');
+  const moved = ['from', 'to'].map((name) => Number(parameters(page).get(name)));
+  assertEqual(moved[1] - moved[0], to - from, 'the length of the moved range');
+  await settles(page, 'total', (await functionsOf(server, selection(API, ...moved))).total);
+  await page.goBack();
   await page.goBack();
   await settles(page, 'total', (await functionsOf(server, selection(API))).total);
 }
