@@ -102,6 +102,13 @@ impl Guard {
         }
     }
 
+    /// The same, which always lets requests to `paths` in and calls all of them `name`.
+    pub(crate) fn free_as(mut self, name: &str, paths: impl Iterator<Item = String>) -> Self {
+        let method = Method::free(name);
+        self.methods.extend(paths.map(|path| (path, method.clone())));
+        self
+    }
+
     /// Lets a request in that comes by another protocol than HTTP; metrics call it `name`.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 //!    sql             statements ─▶ engine ─▶ rows, streamed: QueryService/Sql, /api/v1/sql
 //!    postgres        the same over PostgreSQL's protocol, on a port of its own
 //!    StatusService   segments and head
+//!    page            the web page at /, which asks all of these
 //!    reflection, health, GET /ready, GET /metrics
 //! ```
 //!
@@ -32,6 +33,7 @@ mod listener;
 mod many;
 mod otlp;
 mod packed;
+mod page;
 mod parca;
 mod postgres;
 mod push;

@@ -4,7 +4,7 @@
 //! gRPC-Web ─▶ gRPC ─┐                         below any prefix
 //! GET of Parca's ───┤                         below any prefix that ends in /api
 //! gRPC ─────────────┼─▶ guard ─▶ Connect ─▶ gRPC ─▶ services, health, reflection
-//! Connect, HTTP ────┘                  └──────────▶ /ingest, … /api/v1/sql, /ready, /metrics
+//! Connect, HTTP ────┘                  └──────────▶ /ingest, … /api/v1/sql, the page, /ready, /metrics
 //! ```
 
 use std::sync::Arc;
@@ -54,6 +54,7 @@ use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::otlp;
+use crate::page;
 use crate::parca::{Agents, DebuginfoUploads, Dropped, Gateway, Panics, ParcaQueries, ProfileStore, Targets, gateway};
 use crate::push::Pusher;
 use crate::querier::{self, About, Querier, Settings};
@@ -160,11 +161,16 @@ pub(crate) fn router(parts: Parts) -> Result<Routed> {
         ))
         .add_service(reflection().build_v1().map_err(wrong_descriptor)?)
         .add_service(reflection().build_v1alpha().map_err(wrong_descriptor)?);
-    let guarded = Arc::new(Guard::new(&config, methods()?, abort));
+    let guarded = Guard::new(&config, methods()?, abort);
+    let guarded = match config.has_role(Role::Query) {
+        true => guarded.free_as(page::PATH, page::paths()),
+        false => guarded,
+    };
+    let guarded = Arc::new(guarded);
     let metrics = telemetry::metrics();
     let doors = if config.has_role(Role::Ingest) { doors::router(intake) } else { Router::new() };
     let pages = match config.has_role(Role::Query) {
-        true => querier::router(querier).merge(sql::router(sql)),
+        true => querier::router(querier).merge(sql::router(sql)).merge(page::router()),
         false => Router::new(),
     };
     let answering = routes

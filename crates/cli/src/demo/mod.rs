@@ -1,9 +1,9 @@
 //! `demo`: a server on a local folder that profiles itself, with some work to look at.
 //!
 //! ```text
-//! profiler: a pprof every 10 s ──▶ ┐
-//! shop: made-up profiles ────────▶ ├─ gRPC on loopback ─▶ server ─▶ folder
-//! reader: merges and lists ──────▶ ┘
+//! profiler: a pprof every 10 s ────────────▶ ┐
+//! shop: an hour of history, then more of it ▶ ├─ gRPC on loopback ─▶ server ─▶ folder
+//! reader: merges and lists ────────────────▶ ┘                       └─ page ─▶ browser
 //! ```
 //!
 //! All three go through the public API, like any other client. At the end the profiler stops first and its last window is
@@ -27,13 +27,16 @@ use crate::config::{BucketArgs, LimitArgs, Listen, Settings, listen_address, sto
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::serve::{Bound, StopSignal, bind, ready_line};
+use crate::time::now;
+use load::History;
 use profiler::Window;
 
 /// The service under which the demo's own profiles are found.
 const SERVICE: &str = "flamestore-demo";
 /// The type of its CPU profiles.
 const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
-const FIRST_WINDOW: Duration = Duration::from_secs(5);
+/// The first is short, so that the page soon has something to show.
+const FIRST_WINDOW: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(10);
 /// Windows that may wait for the push task.
 const WINDOWS_QUEUED: usize = 4;
@@ -58,15 +61,17 @@ impl Demo {
         let stop = StopSignal::new()?;
         let Bound { server, tending, .. } = bind(&settings).await?;
         let address = server.local_addr();
+        let history = History::until(now());
+        output::print(&page_line(address))?;
         output::print(&ready_line(&settings, &server))?;
-        output::print(&intro(address))?;
+        output::print(&intro(address, &history))?;
 
         let (leave, left) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async {
             // An error means that the sender is gone: the demo ended.
             let _ = left.await;
         }));
-        let played = play(address, stop).await;
+        let played = play(address, history, stop).await;
         // An error means that the server ended before the demo; its result is looked at below.
         let _ = leave.send(());
         let served = serving.await.map_err(|e| Failure::new(format!("the server broke: {e}")))?;
@@ -77,7 +82,7 @@ impl Demo {
 }
 
 /// Profiles, pushes and reads until told to stop.
-async fn play(address: SocketAddr, stop: StopSignal) -> Outcome {
+async fn play(address: SocketAddr, history: History, stop: StopSignal) -> Outcome {
     let remote = Remote::plain(format!("http://{address}"), Duration::from_secs(30));
     let client = remote.connect().await?;
     let (stop_profiler, profiler_stopped) = mpsc::channel::<()>();
@@ -87,7 +92,7 @@ async fn play(address: SocketAddr, stop: StopSignal) -> Outcome {
         .name("self-profiler".to_owned())
         .spawn(move || profiler::run(FIRST_WINDOW, WINDOW, &profiler_stopped, deliver))
         .map_err(|e| Failure::io("the profiler thread cannot be started", &e))?;
-    let load = tokio::spawn(load::run(client.clone()));
+    let load = tokio::spawn(load::run(client.clone(), history));
 
     let mut stop = std::pin::pin!(stop.received());
     let mut pushed = 0u64;
@@ -122,7 +127,7 @@ async fn push_window(client: &Client, window: Window, pushed: u64, address: Sock
         return 0;
     }
     let samples = window.samples;
-    if let Err(failure) = push(client, SERVICE, &[], window.pprof).await {
+    if let Err(failure) = push(client, vec![raw(SERVICE, &[], window.pprof)]).await {
         output::note(&format!("warning: a profile could not be pushed: {failure}"));
         return 0;
     }
@@ -138,28 +143,74 @@ async fn push_window(client: &Client, window: Window, pushed: u64, address: Sock
     1
 }
 
-/// Pushes one profile as any client would.
-async fn push(client: &Client, service: &str, labels: &[(&str, &str)], pprof: Vec<u8>) -> Outcome {
+/// A profile of `service` as it is pushed.
+fn raw(service: &str, labels: &[(&str, &str)], pprof: Vec<u8>) -> RawProfile {
     let service = (names::SERVICE_NAME, service);
     let labels = labels.iter().chain([&service]);
-    let profile = RawProfile {
+    RawProfile {
         labels: labels.map(|(name, value)| Label { name: (*name).to_owned(), value: (*value).to_owned() }).collect(),
         profile: pprof.into(),
         format: ProfileFormat::Pprof.into(),
         ..RawProfile::default()
-    };
-    let request = client.request(PushRequest { profiles: vec![profile] });
+    }
+}
+
+/// Pushes profiles as any client would.
+async fn push(client: &Client, profiles: Vec<RawProfile>) -> Outcome {
+    let request = client.request(PushRequest { profiles });
     client.ingest().push(request).await.map(|_| ()).map_err(|e| client.failure(&e))
 }
 
-fn intro(address: SocketAddr) -> String {
+/// Where to look, before anything else.
+fn page_line(address: SocketAddr) -> String {
+    let view = [("view", "single"), ("query", &of_service(SERVICE, "")), ("from", "now-1h"), ("to", "now")];
+    format!("Open {}\n", link(address, &view))
+}
+
+fn intro(address: SocketAddr, history: &History) -> String {
+    let [before, after] = load::VERSIONS;
     format!(
-        "\nThis server samples its own CPU time about 100 times a second, and pushes what it finds every {} s to itself\n\
-         as service_name=\"{SERVICE}\". A made-up shop pushes as service_name=\"{}\". Metrics: http://{address}/metrics\n\
-         Ctrl-C ends it and keeps the store.\n\n",
+        "\nThe page shows what this server spends its own CPU time on: it samples itself about 100 times a second, and pushes what\n\
+         it finds every {} s to itself as service_name=\"{SERVICE}\".\n\
+         A made-up shop pushes as service_name=\"{}\": an hour of it is there, half of version {before} and half of {after}.\n\
+         What {after} made slower, and nobody noticed:\n\n  {}\n\n\
+         Metrics: http://{address}/metrics. Ctrl-C ends it and keeps the store.\n\n",
         WINDOW.as_secs(),
-        load::SERVICE
+        load::SERVICE,
+        diff_link(address, history),
     )
+}
+
+/// The page's comparison of the shop's two versions, each in its time.
+fn diff_link(address: SocketAddr, history: &History) -> String {
+    let millis = |nanos: i64| (nanos / 1_000_000).to_string();
+    let [before, after] = load::VERSIONS.map(|version| of_service(load::SERVICE, &format!(",version=\"{version}\"")));
+    let (start, release, end) = (millis(history.start), millis(history.release), millis(history.end));
+    let view = [
+        ("view", "diff"),
+        ("query", &of_service(load::SERVICE, "")),
+        ("from", &start),
+        ("to", &end),
+        ("leftQuery", &before),
+        ("leftFrom", &start),
+        ("leftTo", &release),
+        ("rightQuery", &after),
+        ("rightFrom", &release),
+        ("rightTo", &end),
+    ];
+    link(address, &view)
+}
+
+/// The CPU profiles of a service, with more matchers.
+fn of_service(service: &str, more: &str) -> String {
+    format!("{CPU}{{service_name=\"{service}\"{more}}}")
+}
+
+/// The address at which the page shows a view.
+fn link(address: SocketAddr, view: &[(&str, &str)]) -> String {
+    let root = format!("http://{address}/");
+    // the address of a socket is always that of a URL
+    reqwest::Url::parse_with_params(&root, view).map_or(root, Into::into)
 }
 
 /// What to try next, as commands to copy.
@@ -169,19 +220,18 @@ fn next(address: SocketAddr) -> String {
         4040 => String::new(),
         _ => format!(" --server http://{address}"),
     };
-    let own = format!("'{CPU}{{service_name=\"{SERVICE}\"}}'");
-    let shop = format!("'{CPU}{{service_name=\"{}\"}}'", load::SERVICE);
+    let own = format!("'{}'", of_service(SERVICE, ""));
+    let [before, after] =
+        load::VERSIONS.map(|version| format!("'{}'", of_service(load::SERVICE, &format!(",version=\"{version}\""))));
     format!(
         "  # where this server spends its time, as a flame graph for the browser\n  \
          {program} merge{server} --query {own} --format svg --output flame.svg\n\n  \
          # the same by function\n  \
          {program} top{server} --query {own}\n\n  \
-         # what a release of the made-up shop changed\n  \
+         # what a version of the made-up shop changed\n  \
          {program} diff{server} --before-query {before} --after-query {after} \\\n    \
          --before now-1h..now --after now-1h..now --format table\n\n  \
          # what else is there\n  \
          {program} types{server}\n  {program} labels{server}\n  {program} profiles{server} --limit 10\n\n",
-        before = load::selector(&shop, "1.0"),
-        after = load::selector(&shop, "1.1"),
     )
 }

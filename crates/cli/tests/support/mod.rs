@@ -73,6 +73,8 @@ pub(crate) fn signal(id: u32, name: &str) {
 /// A server in a process of its own; killed when dropped.
 pub(crate) struct Running {
     child: Option<Child>,
+    /// The first line of its standard output.
+    pub(crate) first_line: String,
     pub(crate) address: String,
     lines: mpsc::Receiver<String>,
 }
@@ -92,8 +94,12 @@ impl Running {
     pub(crate) fn start_command(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
-        let mut running = Self { child: Some(child), address: String::new(), lines };
-        let ready = running.line_with("listening on ");
+        let mut running = Self { child: Some(child), first_line: String::new(), address: String::new(), lines };
+        running.first_line = running.line_with("");
+        let ready = match running.first_line.contains("listening on ") {
+            true => running.first_line.clone(),
+            false => running.line_with("listening on "),
+        };
         let after = ready.split("listening on ").nth(1).unwrap();
         running.address = after.split([',', ' ']).next().unwrap().to_owned();
         running

@@ -34,7 +34,9 @@ async fn shutdown_writes_what_the_head_holds() {
 }
 
 /// A running push stream: its first profile is stored, its end is the caller's to tell.
-async fn stream(running: &Running) -> (mpsc::Sender<v1::PushRequest>, tokio::task::JoinHandle<Result<u64, Code>>) {
+pub(crate) async fn stream(
+    running: &Running,
+) -> (mpsc::Sender<v1::PushRequest>, tokio::task::JoinHandle<Result<u64, Code>>) {
     let (sender, receiver) = mpsc::channel(1);
     let mut client = running.ingest();
     let streaming = tokio::spawn(async move {

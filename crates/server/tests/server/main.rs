@@ -15,6 +15,7 @@ mod legacy_ingest;
 mod lifecycle;
 mod memory;
 mod otlp;
+mod page;
 mod pages;
 mod parca;
 mod parca_query;

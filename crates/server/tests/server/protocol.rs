@@ -159,7 +159,7 @@ async fn plain_http_is_answered_on_the_same_port() {
     running.ingest().push(stacks(1)).await.unwrap();
     let ready = running.get("/ready").await;
     assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("ready\n"), "{ready}");
-    assert!(running.get("/").await.starts_with("HTTP/1.1 404"));
+    assert!(running.get("/nothing").await.starts_with("HTTP/1.1 404"));
     let metrics = running.get("/metrics").await;
     assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("text/plain; version=0.0.4"), "{metrics}");
     for name in [
