@@ -66,15 +66,14 @@ impl FrameStrings {
         all
     }
 
-    /// The strings that name the frames of `node`, outermost first; [`NONE`] for a frame that the place of the node's location
-    /// names.
+    /// The strings that name the frames of the nodes from `first` to `last`, one node after the other, the frames of each
+    /// outermost first; [`NONE`] for a frame that the place of its node's location names.
     ///
     /// # Panics
-    /// When there is no such node.
-    pub fn of_node(&self, node: u32) -> &[u32] {
-        let node = node as usize;
-        let start = node.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.strings[start as usize..self.ends[node] as usize]
+    /// When there are no such nodes.
+    pub fn of_nodes(&self, first: u32, last: u32) -> &[u32] {
+        let start = (first as usize).checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.strings[start as usize..self.ends[last as usize] as usize]
     }
 
     /// Bytes that it takes.

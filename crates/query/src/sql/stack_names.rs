@@ -183,27 +183,43 @@ impl StackNames {
         let frames = self.frames.get_or_init(|| Arc::new(FrameStrings::of(&self.sealed)));
         known.resize(self.len(), NONE);
         strings.resize(dictionary.strings.len(), NONE);
-        let (mut nodes, mut of_stack) = (Vec::new(), Vec::new());
+        let (mut runs, mut of_stack) = (Vec::new(), Vec::new());
         let number = |stack: u32, names: &mut Known| {
-            (nodes.clear(), of_stack.clear());
+            (runs.clear(), of_stack.clear());
+            // Nodes are in preorder, so that a chain of callers is mostly a run of neighbours.
             let mut node = leaves[stack as usize];
             while node != 0 {
-                nodes.push(node);
+                let (last, mut first) = (node, node);
                 node = tree.parent[node as usize];
+                while node != 0 && node + 1 == first {
+                    first = node;
+                    node = tree.parent[node as usize];
+                }
+                runs.push((first, last));
             }
-            for node in nodes.iter().rev() {
-                for string in frames.of_node(*node) {
-                    let number = match *string {
-                        NONE => places.entry(tree.location[*node as usize]).or_insert(NONE),
-                        string => &mut strings[string as usize],
-                    };
-                    if *number == NONE {
-                        *number = match *string {
-                            NONE => names.add_text(&self.place(*node))?,
-                            string => names.add_text(&dictionary.strings.text(string))?,
+            for (first, last) in runs.iter().rev() {
+                let (start, of_run) = (of_stack.len(), frames.of_nodes(*first, *last));
+                let known = |string: &u32| strings.get(*string as usize).copied().filter(|number| *number != NONE);
+                of_stack.extend(of_run.iter().map_while(known));
+                if of_stack.len() - start == of_run.len() {
+                    continue;
+                }
+                // One of the names was not met before, or is that of a place.
+                of_stack.truncate(start);
+                for node in *first..=*last {
+                    for string in frames.of_nodes(node, node) {
+                        let number = match *string {
+                            NONE => places.entry(tree.location[node as usize]).or_insert(NONE),
+                            string => &mut strings[string as usize],
                         };
+                        if *number == NONE {
+                            *number = match *string {
+                                NONE => names.add_text(&self.place(node))?,
+                                string => names.add_text(&dictionary.strings.text(string))?,
+                            };
+                        }
+                        of_stack.push(*number);
                     }
-                    of_stack.push(*number);
                 }
             }
             names.add_stack(&of_stack)
