@@ -1,7 +1,5 @@
 //! The files of the page as they were built.
 
-#![expect(clippy::unwrap_used, reason = "what a test takes for granted ends it when it is not so")]
-
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -2,7 +2,7 @@
 // small screens, and whether everybody can read it.
 import { assert, assertEqual, eventually } from '../assert.mjs';
 import { open, scan, shown, visit } from '../browser.mjs';
-import { drawn, located, parameters, valueAt } from '../reading.mjs';
+import { drawn, parameters, rowsOf, valueAt } from '../reading.mjs';
 import { CPU } from '../seed.mjs';
 import { proxy } from '../server.mjs';
 
@@ -84,7 +84,12 @@ async function moving(browser, server, { start, end }) {
 
 /** The link to a view shows to others what it shows here. */
 async function linking(browser, server, seeded) {
-  const text = (page) => page.locator('main').innerText();
+  const text = async (page) => {
+    // what stands beside functions in Explore depends on how long they took
+    const of = ({ name, cells }) => [name, ...cells.slice(1, 4).map((cell) => cell.text)];
+    const tables = await Promise.all(['explore-services', 'explore-functions'].map((id) => rowsOf(page, id)));
+    return tables[0].length > 0 ? JSON.stringify(tables.map((rows) => rows.map(of))) : page.locator('main').innerText();
+  };
   const page = await open(browser);
   for (const parameters of views(seeded)) {
     await visit(page, server.address, { ...parameters, search: 'work.f0' });

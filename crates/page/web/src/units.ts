@@ -72,3 +72,8 @@ export function formatChange(before: number, after: number): string {
   const rounded = percent.toFixed(digits);
   return `${percent > 0 && Number(rounded) !== 0 ? '+' : ''}${Number(rounded) === 0 ? '0' : rounded} %`;
 }
+
+/** `12,345`. Without the browser's tables of languages, which take longer to load than all else of a page. */
+export function formatCount(count: number): string {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
+}

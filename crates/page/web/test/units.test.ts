@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatChange, formatShare, formatValue, nameOfType, unitOf } from '../src/units';
+import { formatChange, formatCount, formatShare, formatValue, nameOfType, unitOf } from '../src/units';
 
 describe('values', () => {
   it('have the largest unit that they reach', () => {
@@ -45,5 +45,11 @@ describe('types', () => {
     expect(unitOf('process_cpu:cpu:nanoseconds:cpu:nanoseconds')).toBe('nanoseconds');
     expect(nameOfType('process_cpu:cpu:nanoseconds:cpu:nanoseconds')).toBe('cpu (process_cpu)');
     expect(nameOfType('goroutine:goroutine:count::')).toBe('goroutine');
+  });
+});
+
+describe('counts', () => {
+  it('have their thousands apart', () => {
+    expect([0, 999, 1000, 1234567].map(formatCount)).toEqual(['0', '999', '1,000', '1,234,567']);
   });
 });

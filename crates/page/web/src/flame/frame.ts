@@ -31,54 +31,48 @@ export function emptyFrame(sides: Sides): Frame {
   return { levels: [], labels: [], totals: columns(), selves: columns() };
 }
 
-interface Node {
-  name: string;
+/** Where the reading of a level is: the place of its next node, and the end of the one before. */
+interface Cursor {
+  values: readonly string[];
+  at: number;
   end: number;
-  totals: number[];
-  selves: number[];
-}
-
-/** The nodes of a level, from left to right; their width is that of all sides. */
-function nodesOf(values: readonly string[], names: readonly string[], sides: Sides): Node[] {
-  const width = sides * 3 + 1;
-  const nodes: Node[] = [];
-  let end = 0;
-  for (let at = 0; at + width <= values.length; at += width) {
-    const node: Node = { name: names[Number(values[at + width - 1])] ?? '', end: 0, totals: [], selves: [] };
-    for (let side = 0; side < sides; side++) {
-      const total = Number(values[at + side * 3 + 1]);
-      end += Number(values[at + side * 3]) + total;
-      node.totals.push(total);
-      node.selves.push(Number(values[at + side * 3 + 2]));
-    }
-    node.end = end;
-    nodes.push(node);
-  }
-  return nodes;
 }
 
 /** The rows of a graph as the server answers it. */
 export function frameOf(graph: FlameGraph, sides: Sides): Frame {
   const names = graph.names ?? [];
-  const levels = (graph.levels ?? []).map((level) => nodesOf(level.values ?? [], names, sides));
-  const next = levels.map(() => 0);
+  const cursors = (graph.levels ?? []).map((level): Cursor => ({ values: level.values ?? [], at: 0, end: 0 }));
+  const width = sides * 3 + 1;
   const frame = emptyFrame(sides);
   const ends: number[] = [];
   // A loop and not a recursion: stacks may be deeper than that of the browser.
   for (let depth = 0; depth >= 0; ) {
-    const node = levels[depth]?.[next[depth]!];
+    const cursor = cursors[depth];
+    const end = cursor && cursor.at + width <= cursor.values.length ? endOfNext(cursor, sides) : Infinity;
     // A node of no width belongs to the parent at whose place it stands.
-    if (!node || (depth > 0 && node.end > ends[depth - 1]!)) {
+    if (!cursor || end === Infinity || (depth > 0 && end > ends[depth - 1]!)) {
       depth--;
       continue;
     }
-    next[depth]!++;
-    push(frame, depth, node.name, node.totals, node.selves);
-    ends[depth] = node.end;
+    frame.levels.push(depth);
+    frame.labels.push(names[Number(cursor.values[cursor.at + width - 1])] ?? '');
+    for (let side = 0; side < sides; side++) {
+      frame.totals[side]!.push(Number(cursor.values[cursor.at + side * 3 + 1]));
+      frame.selves[side]!.push(Number(cursor.values[cursor.at + side * 3 + 2]));
+    }
+    cursor.at += width;
+    cursor.end = ends[depth] = end;
     depth++;
   }
-  if (next.some((done, depth) => done !== levels[depth]!.length)) throw new Error('a node lies outside of its parent');
+  if (cursors.some(({ at, values }) => at + width <= values.length)) throw new Error('a node lies outside of its parent');
   return frame;
+}
+
+/** Where the next node of a level ends; it is as wide as on all sides together. */
+function endOfNext({ values, at, end }: Cursor, sides: Sides): number {
+  let reached = end;
+  for (let side = 0; side < sides; side++) reached += Number(values[at + side * 3]) + Number(values[at + side * 3 + 1]);
+  return reached;
 }
 
 export function push(frame: Frame, level: number, label: string, totals: readonly number[], selves: readonly number[]): void {

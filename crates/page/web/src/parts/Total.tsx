@@ -1,6 +1,6 @@
 // What was found in sum, and in how many profiles.
 import type { QueryReport } from '../api/types';
-import { formatValue } from '../units';
+import { formatCount, formatValue } from '../units';
 
 interface TotalProps {
   value: string | undefined;
@@ -16,7 +16,7 @@ export function Total({ value = '0', unit, testId, report }: TotalProps) {
       <strong data-testid={testId} data-value={value}>
         {formatValue(Number(value), unit)}
       </strong>
-      {profiles > 0 && <span className="hint"> of {profiles.toLocaleString('en')} profile{profiles === 1 ? '' : 's'}</span>}
+      {profiles > 0 && <span className="hint"> of {formatCount(profiles)} profile{profiles === 1 ? '' : 's'}</span>}
     </span>
   );
 }
