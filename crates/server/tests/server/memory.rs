@@ -7,6 +7,8 @@ use flamestore_proto::querier::v1 as querier;
 use flamestore_proto::types::v1::ExemplarType;
 use flamestore_proto::v1;
 use flamestore_testkit::Fixture;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tonic::{Code, Status};
 
 use crate::harness::{CPU, NOON, Running, SECOND, raw};
@@ -15,7 +17,7 @@ use crate::querier::{END, START};
 
 /// From what holds nearly nothing to what holds everything.
 const LIMITS: [usize; 4] = [8 << 10, 256 << 10, 2 << 20, 256 << 20];
-const PODS: usize = 300;
+const PODS: usize = 100;
 const STACKS: usize = 1000;
 
 /// A server with two profiles of many stacks and names, and one of each of many pods; half of them in a segment.
@@ -25,20 +27,19 @@ async fn world(memory_bytes_max: usize) -> Running {
         let batch = Fixture::cpu().time(NOON + second * SECOND).profile(text);
         v1::RawProfile { time_unix_nano: Some(NOON + second * SECOND), ..raw(labels, &batch) }
     };
-    for second in [0, 1] {
-        let stack = |at: usize| {
-            let from = second as usize * STACKS / 2 + at;
-            format!("main;a_function_{};another_function_{from};a_function_{};leaf_{from} {{of}}", from % 97, from % 89)
-        };
-        let stacks: Vec<String> =
-            (0..STACKS).map(|at| stack(at).replace("{of}", &format!("{} {{request=r{at}}}", at + 1))).collect();
+    for (second, half) in [(0, 0), (1, 1)] {
+        let stacks = (half * STACKS / 2..).take(STACKS).map(|at| {
+            let (caller, callee) = (at % 97, at % 89);
+            format!("main;caller_{caller};function_{at};callee_{callee};leaf_{at} {} {{request=r{at}}}", at + 1)
+        });
+        let stacks: Vec<String> = stacks.collect();
         running.push(profile(&[("service_name", "wide")], second, &stacks.join(" | "))).await;
         let pods = (0..PODS / 2).map(|pod| {
-            let pod = format!("a-pod-of-some-name-{}", pod + second as usize * PODS / 2);
+            let pod = format!("a-pod-of-some-name-{}", pod + half * PODS / 2);
             profile(&[("service_name", "many"), ("pod", &pod)], 2 + second, "main;serve 5 | main;wait 7")
         });
         let request = v1::PushRequest { profiles: pods.collect() };
-        assert_eq!(running.ingest().push(request).await.unwrap().into_inner().accepted as usize, PODS / 2);
+        assert!(running.ingest().push(request).await.unwrap().into_inner().rejected.is_empty());
         if second == 0 {
             running.store.flush().await.unwrap();
         }
@@ -46,87 +47,126 @@ async fn world(memory_bytes_max: usize) -> Running {
     running
 }
 
-/// How many of the limits are too little for `ask`, which the largest of them is enough for.
-async fn check<T>(name: &str, ask: impl AsyncFn(&Running) -> Result<T, Status>) {
-    let mut refused = Vec::new();
+type Answer = BoxFuture<'static, Result<(), Status>>;
+
+/// Something to ask, by its name.
+struct Ask(String, Box<dyn Fn(&Running) -> Answer>);
+
+impl Ask {
+    fn sql(statement: &str) -> Self {
+        let request = v1::SqlRequest { statement: statement.to_owned(), limit: 0 };
+        let ask = move |running: &Running| {
+            let (mut client, request) = (running.query(), request.clone());
+            let rows = async move {
+                let mut parts = client.sql(request).await?.into_inner();
+                while parts.message().await?.is_some() {}
+                Ok(())
+            };
+            rows.boxed()
+        };
+        Self(statement.to_owned(), Box::new(ask))
+    }
+
+    fn pyroscope(request: querier::SelectSeriesRequest) -> Self {
+        let name = format!("series with exemplars {}", request.exemplar_type);
+        let ask = move |running: &Running| {
+            let (mut client, request) = (crate::querier::client(running), request.clone());
+            async move { client.select_series(request).await.map(|_| ()) }.boxed()
+        };
+        Self(name, Box::new(ask))
+    }
+
+    fn heat(request: querier::SelectHeatmapRequest) -> Self {
+        let ask = move |running: &Running| {
+            let (mut client, request) = (crate::querier::client(running), request.clone());
+            async move { client.select_heatmap(request).await.map(|_| ()) }.boxed()
+        };
+        Self("heat map".to_owned(), Box::new(ask))
+    }
+
+    fn parca(name: &str, request: parca::QueryRequest) -> Self {
+        let ask = move |running: &Running| {
+            let (mut client, request) = (parca_query::client(running), request.clone());
+            async move { client.query(request).await.map(|_| ()) }.boxed()
+        };
+        Self(name.to_owned(), Box::new(ask))
+    }
+
+    fn range(request: parca::QueryRangeRequest) -> Self {
+        let ask = move |running: &Running| {
+            let (mut client, request) = (parca_query::client(running), request.clone());
+            async move { client.query_range(request).await.map(|_| ()) }.boxed()
+        };
+        Self("range".to_owned(), Box::new(ask))
+    }
+}
+
+/// Asks all with each of the limits: the first is too little for any, the last one enough for all.
+async fn check(asks: &[Ask]) {
+    let mut refused = vec![Vec::new(); asks.len()];
     for limit in LIMITS {
         let running = world(limit).await;
-        match ask(&running).await {
-            Ok(_) => refused.push(false),
-            Err(status) => {
+        for (Ask(name, ask), refused) in asks.iter().zip(&mut refused) {
+            let answer = ask(&running).await;
+            if let Err(status) = &answer {
                 assert_eq!(status.code(), Code::ResourceExhausted, "{name} with {limit}: {status:?}");
                 let said = status.message();
                 assert!(said.contains(&format!("query_memory_bytes_max={limit}")), "{name} with {limit}: {said}");
                 assert!(said.contains("narrow the query"), "{name} with {limit}: {said}");
-                refused.push(true);
             }
+            let again = ask(&running).await;
+            assert_eq!(answer.is_err(), again.is_err(), "{name} with {limit}: something is still held");
+            refused.push(answer.is_err());
         }
-        let nothing = v1::SqlRequest { statement: "SELECT 7".to_owned(), limit: 0 };
-        assert!(running.query().sql(nothing).await.is_ok(), "{name} with {limit}: something is still held");
         running.stop().await.unwrap();
     }
-    println!("{name}: {refused:?}");
-    assert_eq!((refused[0], refused[LIMITS.len() - 1]), (true, false), "{name}: {refused:?}");
-    assert!(refused.is_sorted_by(|less, more| less >= more), "{name} fits into less than it needs: {refused:?}");
-}
-
-async fn check_sql(statement: &str) {
-    let ask = async |running: &Running| {
-        let request = v1::SqlRequest { statement: statement.to_owned(), limit: 0 };
-        let mut parts = running.query().sql(request).await?.into_inner();
-        while parts.message().await?.is_some() {}
-        Ok(())
-    };
-    check(statement, ask).await;
+    for (Ask(name, _), refused) in asks.iter().zip(refused) {
+        assert_eq!((refused[0], refused[LIMITS.len() - 1]), (true, false), "{name}: {refused:?}");
+        assert!(refused.is_sorted_by(|less, more| less >= more), "{name} fits into less than it needs: {refused:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_meets_no_more_names_than_there_is_memory_for() {
-    check_sql("SELECT DISTINCT stack FROM samples").await;
-    check_sql("SELECT leaf, sum(value) FROM samples GROUP BY leaf").await;
-    check_sql("SELECT DISTINCT labels FROM profiles").await;
-    check_sql("SELECT sample_labels, stack, value FROM samples WHERE service_name = 'wide'").await;
-    check_sql("SELECT folded(stack, value) FROM samples").await;
+    let statements = [
+        "SELECT DISTINCT stack FROM samples",
+        "SELECT leaf, sum(value) FROM samples GROUP BY leaf",
+        "SELECT DISTINCT labels FROM profiles",
+        "SELECT sample_labels, stack, value FROM samples WHERE service_name = 'wide'",
+        "SELECT folded(stack, value) FROM samples",
+    ];
+    check(&statements.map(Ask::sql)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heat_maps_and_series_of_pyroscope_are_made_in_the_memory_of_queries() {
-    let group_by = vec!["pod".to_owned()];
-    check("heat map", async |running| {
-        let request = querier::SelectHeatmapRequest {
-            profile_type_id: CPU.to_owned(),
-            label_selector: "{}".to_owned(),
-            start: START,
-            end: END,
-            step: 1.0,
-            group_by: group_by.clone(),
-            exemplar_type: ExemplarType::Individual as i32,
-            ..Default::default()
-        };
-        crate::querier::client(running).select_heatmap(request).await
-    })
-    .await;
-    for exemplar_type in [ExemplarType::None, ExemplarType::Individual] {
-        check("series", async |running| {
-            let request = querier::SelectSeriesRequest {
-                profile_type_id: CPU.to_owned(),
-                label_selector: "{}".to_owned(),
-                start: START,
-                end: END,
-                step: 1.0,
-                group_by: group_by.clone(),
-                exemplar_type: exemplar_type as i32,
-                ..Default::default()
-            };
-            crate::querier::client(running).select_series(request).await
-        })
-        .await;
-    }
+    let heat = querier::SelectHeatmapRequest {
+        profile_type_id: CPU.to_owned(),
+        label_selector: "{}".to_owned(),
+        start: START,
+        end: END,
+        step: 1.0,
+        group_by: vec!["pod".to_owned()],
+        exemplar_type: ExemplarType::Individual as i32,
+        ..Default::default()
+    };
+    let series = |exemplar_type: ExemplarType| querier::SelectSeriesRequest {
+        profile_type_id: CPU.to_owned(),
+        label_selector: "{}".to_owned(),
+        start: START,
+        end: END,
+        step: 1.0,
+        group_by: vec!["pod".to_owned()],
+        exemplar_type: exemplar_type as i32,
+        ..Default::default()
+    };
+    let [plain, with_exemplars] = [ExemplarType::None, ExemplarType::Individual].map(|of| Ask::pyroscope(series(of)));
+    check(&[Ask::heat(heat), plain, with_exemplars]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_of_parca_are_made_in_the_memory_of_queries() {
-    for report in [
+    let reports = [
         ReportType::FlamegraphArrow,
         ReportType::FlamegraphTable,
         ReportType::FlamegraphUnspecified,
@@ -135,25 +175,19 @@ async fn reports_of_parca_are_made_in_the_memory_of_queries() {
         ReportType::Callgraph,
         ReportType::Pprof,
         ReportType::ProfileMetadata,
-    ] {
-        let merge = parca_query::merge(DELTA, report);
-        check(report.as_str_name(), async |running| parca_query::client(running).query(merge.clone()).await).await;
-    }
+    ];
+    let merges = reports.map(|report| Ask::parca(report.as_str_name(), parca_query::merge(DELTA, report)));
     let by_pod = parca::QueryRequest {
         group_by: Some(parca::GroupBy { fields: vec!["labels.pod".to_owned()] }),
         ..parca_query::merge(DELTA, ReportType::FlamegraphArrow)
     };
-    check("groups", async |running| parca_query::client(running).query(by_pod.clone()).await).await;
     let sides = parca_query::diff(DELTA, DELTA, false, ReportType::FlamegraphArrow);
-    check("diff", async |running| parca_query::client(running).query(sides.clone()).await).await;
-    check("range", async |running| {
-        let request = parca::QueryRangeRequest {
-            query: DELTA.to_owned(),
-            start: parca_query::at(parca_query::START),
-            end: parca_query::at(parca_query::END),
-            ..Default::default()
-        };
-        parca_query::client(running).query_range(request).await
-    })
-    .await;
+    let range = parca::QueryRangeRequest {
+        query: DELTA.to_owned(),
+        start: parca_query::at(parca_query::START),
+        end: parca_query::at(parca_query::END),
+        ..Default::default()
+    };
+    let others = [Ask::parca("groups", by_pod), Ask::parca("diff", sides), Ask::range(range)];
+    check(&merges.into_iter().chain(others).collect::<Vec<_>>()).await;
 }
