@@ -335,6 +335,54 @@ async fn observations_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_of_observation_and_temporality_are_read_exactly() {
+    let mut world = World::new().await;
+    // Of the first profile all times are known, of the second some, of the third none.
+    let profiles = [vec![Some(5), Some(9), Some(7)], vec![None, Some(7), None, Some(1)], vec![None, None]];
+    let (mut all, mut value) = (Vec::new(), 0);
+    for (at, times) in (0..).zip(profiles) {
+        let mut builder = ProfileBuilder::new();
+        builder.sample_type("samples", "count");
+        for time in times {
+            value += 1;
+            let leaf = ["read", "write"][value as usize % 2];
+            let label = time.map(|time| ("timestamp_ns", LabelText::Num(time, "nanoseconds")));
+            builder.add_sample(&[leaf, "main"], &[value], label.as_slice());
+            all.push((value, time, leaf));
+        }
+        world.push(&[("service_name", "jobs")], START + at * SECOND, builder.finish().unwrap()).await;
+    }
+    let when = |nanos: i64| format!("arrow_cast({nanos}, 'Timestamp(Nanosecond, Some(\"UTC\"))')");
+    for _in_head_and_segment in 0..2 {
+        for (first, last) in [(5, 7), (0, 9), (8, 8), (1, 1), (i64::MIN + 1, i64::MAX)] {
+            let fits = |time: &Option<i64>| time.is_some_and(|time| first <= time && time <= last);
+            let range = format!("observed_time >= {} AND observed_time <= {}", when(first), when(last));
+            let of = |leaf: Option<&str>| {
+                let rows = all.iter().filter(|row| fits(&row.1) && leaf.is_none_or(|leaf| row.2 == leaf));
+                rows.map(|row| vec![cell(row.0)]).collect::<Vec<_>>()
+            };
+            let statement = format!("SELECT value FROM samples WHERE {range}");
+            check(&world, &statement, of(None), "a range").await;
+            check(&world, &format!("{statement} AND leaf = 'read'"), of(Some("read")), "a range, a stack").await;
+            let counted = format!("SELECT count(*) FROM samples WHERE {range}");
+            check(&world, &counted, vec![vec![cell(of(None).len())]], "a range, no column").await;
+        }
+        let known = all.iter().filter(|row| row.1.is_some()).count();
+        let after = format!("SELECT count(*) FROM samples WHERE observed_time > {}", when(i64::MIN));
+        check(&world, &after, vec![vec![cell(known)]], "times that are known").await;
+        for (temporality, rows) in [("delta", all.len()), ("instant", 0), ("", 0)] {
+            let statement = format!("SELECT count(value) FROM samples WHERE temporality = '{temporality}'");
+            check(&world, &statement, vec![vec![cell(rows)]], "temporality").await;
+        }
+        world.flush().await;
+    }
+    let range = format!("observed_time >= {} AND temporality = 'delta'", when(5));
+    let plan = sql(&world, &format!("EXPLAIN SELECT value FROM samples WHERE {range}")).await.unwrap();
+    let plan = plan.concat().join("\n");
+    assert!(plan.contains("observed=5..") && !plan.contains("FilterExec"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn times_are_put_into_bins() {
     let world = world(Place::Mixed).await;
     let statement = format!(
