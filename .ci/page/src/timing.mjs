@@ -20,6 +20,22 @@ export async function watch(page) {
   });
 }
 
+/** The same for the next view that is shown, without a navigation. */
+export async function watchNext(page) {
+  await page.evaluate(() => {
+    const { noted } = window;
+    Object.assign(noted, { drawn: undefined, tasks: [] });
+    let asked = false;
+    const look = () => {
+      const { state } = document.querySelector('[data-testid^="view-"]').dataset;
+      asked ||= state === 'loading';
+      if (!asked || state !== 'ready') return requestAnimationFrame(look);
+      requestAnimationFrame(() => requestAnimationFrame(() => (noted.drawn = performance.now())));
+    };
+    requestAnimationFrame(look);
+  });
+}
+
 /** Milliseconds from the navigation, and from the end of the flame graph's answer, until the view is drawn and free. */
 export async function timed(page, method = 'QueryService/Merge') {
   await page.waitForFunction(() => window.noted.drawn !== undefined);

@@ -7,7 +7,7 @@ import {
 } from '../reading.mjs';
 import { CPU, SPACE } from '../seed.mjs';
 import { running } from '../server.mjs';
-import { PATIENCE, timed, watch } from '../timing.mjs';
+import { PATIENCE, timed, watch, watchNext } from '../timing.mjs';
 
 /** Milliseconds from the answer of a large graph until it is drawn and free. */
 const FREE_MAX = 300;
@@ -230,7 +230,11 @@ async function folding(browser, server, range, selection) {
   const query = `${CPU}{service_name="deep"}`;
   const page = await open(browser);
   await watch(page);
-  await visit(page, server.address, { view: 'single', query, ...range });
+  await visit(page, server.address, { view: 'single', query: API, ...range });
+  await timed(page);
+  await watchNext(page);
+  await page.getByTestId('service').selectOption('deep');
+  await shown(page, 'single');
   const { afterAnswer } = await timed(page);
   console.log(`  a flame graph of 8,192 nodes is free to be used ${afterAnswer.toFixed(0)} ms after its answer (wanted: ${FREE_MAX})`);
   assert(afterAnswer < PATIENCE * FREE_MAX, `a flame graph of 8,192 nodes takes ${afterAnswer} ms`);

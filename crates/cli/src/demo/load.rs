@@ -124,7 +124,10 @@ fn profiles(history: &History, due: std::ops::Range<i64>) -> Result<Vec<RawProfi
 /// How much there is to do in a step, in percent of what is usual: it comes and goes with the quarters of an hour, and varies.
 fn traffic(step: i64) -> i64 {
     let wave = (step.rem_euclid(60) - 30).abs();
-    let varied = (step.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 21;
+    // the steps of splitmix64, so that neighbours have nothing to do with each other
+    let seed = step.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let varied = (mixed ^ (mixed >> 27)) % 21;
     75 + wave + i64::try_from(varied).unwrap_or(0)
 }
 
