@@ -347,7 +347,7 @@ async fn ranges_of_observation_and_temporality_are_read_exactly() {
             value += 1;
             let leaf = ["read", "write"][value as usize % 2];
             let label = time.map(|time| ("timestamp_ns", LabelText::Num(time, "nanoseconds")));
-            builder.add_sample(&[leaf, "main"], &[value], label.as_slice());
+            builder.add_sample(&["main", leaf], &[value], label.as_slice());
             all.push((value, time, leaf));
         }
         world.push(&[("service_name", "jobs")], START + at * SECOND, builder.finish().unwrap()).await;

@@ -230,12 +230,11 @@ async fn names_are_made_where_they_are_looked_at() {
               TableScan: samples projection=[value, #stack]"#]]
     .assert_eq(&logical_plan(&world, "SELECT stack, sum(value) FROM samples GROUP BY stack").await);
     expect_test::expect![[r#"
-        Projection: text_of(__datafusion_extracted_1) AS pod, count(Int64(1)) AS count(*)
-          Aggregate: groupBy=[[__datafusion_extracted_1]], aggr=[[count(Int64(1))]]
-            Projection: __datafusion_extracted_1
+        Projection: text_of(samples.labels[pod]) AS pod, count(Int64(1)) AS count(*)
+          Aggregate: groupBy=[[label_of(samples.labels, Utf8("pod")) AS samples.labels[pod]]], aggr=[[count(Int64(1))]]
+            Projection: samples.#labels AS labels
               Filter: NOT is_text(samples.#leaf, Utf8("read"))
-                Projection: label_of(samples.#labels, Utf8("pod")) AS __datafusion_extracted_1, samples.#leaf
-                  TableScan: samples projection=[#labels, #leaf]"#]]
+                TableScan: samples projection=[#labels, #leaf]"#]]
     .assert_eq(
         &logical_plan(&world, "SELECT labels['pod'] AS pod, count(*) FROM samples WHERE leaf <> 'read' GROUP BY pod")
             .await,
