@@ -345,7 +345,7 @@ async fn ranges_of_observation_and_temporality_are_read_exactly() {
         builder.sample_type("samples", "count");
         for time in times {
             value += 1;
-            let leaf = ["read", "write"][value as usize % 2];
+            let leaf = if value % 2 == 0 { "read" } else { "write" };
             let label = time.map(|time| ("timestamp_ns", LabelText::Num(time, "nanoseconds")));
             builder.add_sample(&["main", leaf], &[value], label.as_slice());
             all.push((value, time, leaf));

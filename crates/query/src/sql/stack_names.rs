@@ -185,7 +185,8 @@ impl StackNames {
         strings.resize(dictionary.strings.len(), NONE);
         let (mut runs, mut of_stack) = (Vec::new(), Vec::new());
         let number = |stack: u32, names: &mut Known| {
-            (runs.clear(), of_stack.clear());
+            runs.clear();
+            of_stack.clear();
             // Nodes are in preorder, so that a chain of callers is mostly a run of neighbours.
             let mut node = leaves[stack as usize];
             while node != 0 {
