@@ -10,6 +10,7 @@ import { checkComparison } from './views/comparison.mjs';
 import { checkDemo } from './views/demo.mjs';
 import { checkDiff } from './views/diff.mjs';
 import { checkExplore } from './views/explore.mjs';
+import { checkFleet } from './views/fleet.mjs';
 import { checkProfiles } from './views/profiles.mjs';
 import { checkSingle } from './views/single.mjs';
 import { checkSql } from './views/sql.mjs';
@@ -37,10 +38,11 @@ const server = await start(flamestore, ['serve', '--store', 'memory:', '--flush-
 const browser = await launch(chromium);
 try {
   const seeded = await seed(server);
-  const checks = [checkSingle, checkComparison, checkDiff, checkExplore, checkSql, checkProfiles, checkAround, checkDemo];
+  const checks = [checkSingle, checkComparison, checkDiff, checkExplore, checkSql, checkProfiles, checkAround, checkDemo, checkFleet];
   for (const check of checks) {
     const name = check.name.slice('check'.length).toLowerCase();
-    if (chosen.length > 0 && !chosen.includes(name)) continue;
+    // a fleet takes minutes to push, and is for those who ask for it
+    if (chosen.length > 0 ? !chosen.includes(name) : name === 'fleet') continue;
     const started = performance.now();
     await check({ browser, server, seeded, flamestore });
     console.log(`${name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);

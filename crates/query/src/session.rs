@@ -54,7 +54,6 @@ impl Session {
             .set_bool("datafusion.sql_parser.collect_spans", true)
             // One pass for what was written, one for what carrying names by number leaves behind.
             .set_usize("datafusion.optimizer.max_passes", 2)
-            .set_bool("datafusion.execution.use_row_number_estimates_to_optimize_partitioning", true)
             .set_str("datafusion.execution.time_zone", "UTC");
         let mut state = SessionStateBuilder::new()
             .with_config(config)

@@ -17,14 +17,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Statistics;
-use datafusion::common::stats::Precision;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
-use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use flamestore_model::TimeRange;
@@ -40,7 +37,7 @@ use crate::error::{is_damage, outward};
 use crate::metrics::ScanMetrics;
 use crate::plan::{leaf, properties, spread};
 use crate::scope::Scope;
-use crate::selection::{Selection, Source, Unit};
+use crate::selection::{Selection, Unit};
 use crate::tables::filters::{Reading, read, read_all};
 
 /// Frames that the lists of stacks of a batch have at most, if it has more than one row.
@@ -138,22 +135,6 @@ impl TableProvider for ShownTable {
     }
 }
 
-impl Shown {
-    /// About how many rows `unit` has, whatever its range.
-    fn rows_about(self, unit: &Unit) -> u64 {
-        match (self, &unit.source) {
-            (Self::Series, _) => unit.series.len(),
-            (Self::Samples, Source::Segment(stored)) => {
-                let entry = &stored.entry;
-                unit.weight().saturating_mul(entry.sample_rows.div_ceil(entry.profile_rows.max(1)))
-            }
-            // A head does not tell; programs have some hundred samples a profile.
-            (Self::Samples, Source::Head(_)) => unit.weight().saturating_mul(256),
-            _ => unit.weight(),
-        }
-    }
-}
-
 /// Reads the rows of units: one stream a partition, unit after unit.
 #[derive(Debug)]
 struct ShownExec {
@@ -208,16 +189,6 @@ impl ExecutionPlan for ShownExec {
     }
 
     leaf!();
-
-    /// About how many rows there are, so that few rows are not spread over partitions.
-    fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        let mut statistics = Statistics::new_unknown(&self.schema());
-        if args.partition().is_none() && self.shown.has_series() {
-            let rows = self.selection.units.iter().map(|unit| self.shown.rows_about(unit)).sum::<u64>();
-            statistics.num_rows = Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
-        }
-        Ok(Arc::new(statistics))
-    }
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let name = format!("{}[{partition}]", self.shown.exec_name());
