@@ -52,8 +52,6 @@ impl Session {
             .with_information_schema(true)
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .set_bool("datafusion.sql_parser.collect_spans", true)
-            // One pass for what was written, one for what carrying names by number leaves behind.
-            .set_usize("datafusion.optimizer.max_passes", 2)
             .set_str("datafusion.execution.time_zone", "UTC");
         let mut state = SessionStateBuilder::new()
             .with_config(config)

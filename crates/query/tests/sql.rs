@@ -376,6 +376,23 @@ async fn ranges_of_observation_and_temporality_are_read_exactly() {
         }
         world.flush().await;
     }
+    // A segment, and a head, without the column.
+    for _in_head_and_segment in 0..2 {
+        let mut builder = ProfileBuilder::new();
+        builder.sample_type("samples", "count");
+        builder.add_sample(&["main", "read"], &[100], &[]);
+        world.push(&[("service_name", "untimed")], START, builder.finish().unwrap()).await;
+        let untimed = "SELECT observed_time, trace_id FROM samples WHERE service_name = 'untimed'";
+        let rows = sql(&world, untimed).await.unwrap();
+        assert!(rows.iter().all(|row| row == &["-", "-"]), "{rows:?}");
+        let only = "SELECT count(observed_time), count(*) FROM samples WHERE service_name = 'untimed'";
+        check(&world, only, vec![vec!["0".to_owned(), cell(rows.len())]], "no times").await;
+        let timed = all.iter().filter(|row| row.1.is_some()).count();
+        let ranged = format!("SELECT count(*) FROM samples WHERE observed_time >= {}", when(0));
+        check(&world, &ranged, vec![vec![cell(timed)]], "a range where some have no times").await;
+        world.flush().await;
+    }
+    assert_eq!(sql(&world, "SELECT ended_time FROM samples WHERE service_name = 'untimed'").await.unwrap().len(), 2);
     let range = format!("observed_time >= {} AND temporality = 'delta'", when(5));
     let plan = sql(&world, &format!("EXPLAIN SELECT value FROM samples WHERE {range}")).await.unwrap();
     let plan = plan.concat().join("\n");

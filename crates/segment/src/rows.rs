@@ -208,9 +208,9 @@ impl SampleParts {
         span_ids: true,
     };
 
-    /// Those of both.
+    /// What either asks for.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub fn union(self, other: Self) -> Self {
         Self {
             stacks: self.stacks || other.stacks,
             values: self.values || other.values,

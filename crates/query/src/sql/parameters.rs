@@ -1,7 +1,7 @@
 //! Parameters of statements: what stands in for them, and what is known of their types.
 //!
 //! ```text
-//! text ─▶ parsed, ? numbered as $1, $2, … ─▶ plan with placeholders ─▶ types ─▶ values in their place
+//! text ─▶ parsed, ? numbered as $1, $2, … ─▶ plan with them in it ─▶ types ─▶ values in their place
 //!                          │                        ▲
 //!                          └─ count, selectors      └─ table functions take their values while they are planned
 //! ```

@@ -84,7 +84,7 @@ pub(super) struct Reads {
     /// Whether a column is asked for that only the details of profiles have.
     has_details: bool,
     /// What of samples is asked for: nothing where all columns are of their profiles.
-    parts: SampleParts,
+    of_samples: SampleParts,
     /// Whether stacks are asked for, by name or number.
     has_stacks: bool,
 }
@@ -110,9 +110,9 @@ impl Reads {
             times: tests.observed != TimeRange::ALL,
             ..SampleParts::default()
         };
-        let parts = names().filter_map(sample_rows::parts_for).fold(of_tests, SampleParts::and);
+        let of_samples = names().filter_map(sample_rows::parts_for).fold(of_tests, SampleParts::union);
         let (has_details, has_stacks) = (names().any(is_detail), names().any(|name| name == "stack"));
-        Self { shown, range, tests, has_details, parts, has_stacks }
+        Self { shown, range, tests, has_details, of_samples, has_stacks }
     }
 
     /// Whether stacks are asked for, by name or number.
@@ -237,14 +237,14 @@ impl Reads {
         scan: &mut ScanReport,
     ) -> Result<Read> {
         let mut read = Read { profiles: profiles.len(), ..Read::default() };
-        if let (Source::Segment(stored), true) = (&unit.source, self.parts == SampleParts::default()) {
+        if let (Source::Segment(stored), true) = (&unit.source, self.of_samples == SampleParts::default()) {
             let details =
                 if self.has_details { stored.reader.profile_details(&profiles, scan).await? } else { Vec::new() };
             read.rows = Some(Box::new(SampleRows::of_profiles(unit.clone(), unit_names.clone(), profiles, details)));
             return Ok(read);
         }
         let (sealed, of_head) = match &unit.source {
-            Source::Segment(stored) if self.parts.stacks || self.parts.label_sets => {
+            Source::Segment(stored) if self.of_samples.stacks || self.of_samples.label_sets => {
                 (Some(stored.reader.load_dictionary(id, scan).await?), None)
             }
             Source::Segment(_) => (None, None),
@@ -278,7 +278,7 @@ impl Reads {
                 let details =
                     if self.has_details { stored.reader.profile_details(&profiles, scan).await? } else { Vec::new() };
                 let entry = entry_of(&stored.reader, id).await?;
-                (details, stored.reader.sample_columns(&entry, &profiles, self.parts, scan).await?)
+                (details, stored.reader.sample_columns(&entry, &profiles, self.of_samples, scan).await?)
             }
             (Source::Head(_), None) => return Err(Error::internal("a head gave no samples")),
         };

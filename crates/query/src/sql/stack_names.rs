@@ -55,6 +55,7 @@ pub(super) struct StackNames {
     ids: OnceLock<Vec<u64>>,
     /// How many frames each stack has, once that was asked for, or [`NONE`].
     depths: Mutex<Vec<u32>>,
+    /// What names the frames of each node, once numbers of stacks were asked for.
     frames: OnceLock<Arc<FrameStrings>>,
     numbers: Mutex<Numbers>,
 }
@@ -114,7 +115,9 @@ impl StackNames {
 
     /// About the bytes that it holds beside the dictionary, once all columns were asked for.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.len() * 44 + self.sealed.tree.len() * 12
+        let strings = self.sealed.dictionary.strings.len() * size_of::<u32>();
+        let frames = self.frames.get().map_or(0, |frames| frames.memory_bytes());
+        self.len() * 48 + self.sealed.tree.len() * 8 + strings + frames
     }
 
     /// Gives the names of the frames of `stack` to `each`, root first.

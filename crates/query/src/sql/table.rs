@@ -43,9 +43,6 @@ use crate::tables::filters::{Reading, read, read_all};
 /// Frames that the lists of stacks of a batch have at most, if it has more than one row.
 const FRAMES_AT_ONCE: u32 = 1 << 19;
 
-/// Profiles from which on several partitions share a unit: of fewer, handing rows over takes longer than reading them.
-const SHARED_PROFILES_MIN: u64 = 16;
-
 /// One table of a snapshot.
 #[derive(Debug)]
 pub(super) struct ShownTable {
@@ -270,8 +267,7 @@ impl Share {
     /// The shares of so many partitions, and how many these are. Units of samples are shared where there are fewer of them.
     fn of_all(shown: Shown, units: &[Unit], partitions: usize) -> (Vec<Vec<Self>>, usize) {
         let share = |unit: Unit, at: usize, of: usize, fate: &Arc<Fate>| Self { unit, at, of, fate: Arc::clone(fate) };
-        let weight = || units.iter().map(Unit::weight).sum::<u64>();
-        if shown == Shown::Samples && (1..partitions).contains(&units.len()) && weight() >= SHARED_PROFILES_MIN {
+        if shown == Shown::Samples && (1..partitions).contains(&units.len()) {
             let fates: Vec<Arc<Fate>> = units.iter().map(|_| Arc::default()).collect();
             let of_one =
                 |at| units.iter().zip(&fates).map(|(unit, fate)| share(unit.clone(), at, partitions, fate)).collect();
