@@ -28,6 +28,7 @@ use tonic::{Code, Status};
 use crate::body::{BodyError, media_type, read_body};
 use crate::compute::Compute;
 use crate::guard::{is_grpc, put_right};
+use crate::packed::accepts_gzip;
 use crate::refusal::Refusal;
 
 /// The most bytes of a JSON request.
@@ -165,16 +166,6 @@ fn codec(method: &MethodDescriptor, request: &Request) -> Result<Codec, Refusal>
         )),
         _ => Ok(codec),
     }
-}
-
-/// Whether an answer to a request with these headers may be compressed.
-pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = weight.trim().strip_prefix("q=").map(|weight| weight.trim().parse());
-        name.trim() == "gzip" && weight != Some(Ok(0.0))
-    })
 }
 
 impl From<BodyError> for Refusal {
@@ -316,20 +307,6 @@ mod tests {
         check(merge, Method::GET, "", Err(405));
         check(stream, Method::POST, "application/json", Err(415));
         check("/push.v1.PusherService/Push", Method::POST, "application/proto", Ok(Codec::Proto));
-    }
-
-    #[test]
-    fn gzip_is_for_those_who_take_it() {
-        let check = |accepted: &'static str, expected: bool| {
-            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
-            assert_eq!(accepts_gzip(&headers), expected, "{accepted}");
-        };
-        check("gzip", true);
-        check("br, gzip;q=0.5", true);
-        check("gzip;q=0, br", false);
-        check("br", false);
-        check("", false);
-        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 
     #[test]

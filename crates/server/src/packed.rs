@@ -39,27 +39,46 @@ impl Encoding {
     }
 }
 
+/// What `Accept-Encoding` of a request says of each coding, up to 1; 0 where it says nothing of it.
+struct Weights {
+    gzip: f32,
+    zstd: f32,
+    identity: f32,
+}
+
+impl Weights {
+    fn of(headers: &HeaderMap) -> Self {
+        let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let (mut gzip, mut zstd, mut any, mut identity) = (None, None, None, None);
+        for coding in values.flat_map(|value| value.split(',')) {
+            let mut parts = coding.split(';').map(str::trim);
+            let place = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+                "gzip" | "x-gzip" => &mut gzip,
+                "zstd" => &mut zstd,
+                "*" => &mut any,
+                "identity" => &mut identity,
+                _ => continue,
+            };
+            let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+            let weight = weight.map_or(Ok(1.0), str::parse::<f32>);
+            *place = Some(weight.ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0));
+        }
+        let weight = |of: Option<f32>| of.or(any).unwrap_or(0.0);
+        Self { gzip: weight(gzip), zstd: weight(zstd), identity: identity.unwrap_or(0.0) }
+    }
+}
+
 /// The encoding that `Accept-Encoding` of a request prefers: the one with the largest weight, zstd where they weigh the same.
 /// None where it names neither, or would rather have none.
 pub(crate) fn wanted(headers: &HeaderMap) -> Option<Encoding> {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let (mut gzip, mut zstd, mut any, mut identity) = (None, None, None, None);
-    for coding in values.flat_map(|value| value.split(',')) {
-        let mut parts = coding.split(';').map(str::trim);
-        let place = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => &mut gzip,
-            "zstd" => &mut zstd,
-            "*" => &mut any,
-            "identity" => &mut identity,
-            _ => continue,
-        };
-        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
-        *place = Some(weight.ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0));
-    }
-    let weight = |of: Option<f32>| of.or(any).unwrap_or(0.0);
-    let (gzip, zstd, identity) = (weight(gzip), weight(zstd), identity.unwrap_or(0.0));
+    let Weights { gzip, zstd, identity } = Weights::of(headers);
     let best = if zstd >= gzip { (zstd, Encoding::Zstd) } else { (gzip, Encoding::Gzip) };
     (best.0 > 0.0 && best.0 >= identity).then_some(best.1)
+}
+
+/// Whether an answer to a request with these headers may be gzip.
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    Weights::of(headers).gzip > 0.0
 }
 
 /// Compresses the parts of one body.
@@ -145,6 +164,24 @@ mod tests {
         check("zstd;q=0, *;q=0.1", Some(Encoding::Gzip));
         check("br, deflate", None);
         check("gzip;q=much", None);
+    }
+
+    #[test]
+    fn gzip_is_for_those_who_take_it() {
+        let check = |accepted: &'static str, expected: bool| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
+            assert_eq!(accepts_gzip(&headers), expected, "{accepted}");
+        };
+        check("gzip", true);
+        check("br, gzip;q=0.5", true);
+        check("gzip;q=0, br", false);
+        check("gzip; Q=0", false);
+        check("X-GZIP", true);
+        check("*", true);
+        check("*, gzip;q=0", false);
+        check("br", false);
+        check("", false);
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 
     /// What can be read of `packed`.

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flamestore_page::{Asset, INDEX};
 
-use crate::connect::accepts_gzip;
+use crate::packed::accepts_gzip;
 
 /// Where the page is; what metrics call all of its files.
 pub(crate) const PATH: &str = "/";
