@@ -63,7 +63,7 @@ async fn fill(folder: &str) -> Outcome<()> {
 async fn merge_all(folder: &str) -> Outcome<()> {
     let report = Report::new("Does a merge of everything stay within the memory that queries are given?");
     let store = open(folder).await?;
-    let options = QueryOptions { memory_bytes_max: MEMORY_BYTES_MAX, partitions: 2, sql_rows_max: None };
+    let options = QueryOptions { memory_bytes_max: MEMORY_BYTES_MAX, partitions: 2, ..QueryOptions::default() };
     let engine = Engine::new(Arc::clone(&store), options)?;
     let before = resident_peak_bytes()?;
     let query = Query::new(Tenant::default(), Selector::default(), TimeRange::ALL);

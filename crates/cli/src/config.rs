@@ -129,6 +129,9 @@ pub(crate) struct LimitArgs {
     /// Memory of all running queries together [default: 1GiB].
     #[arg(long, env = "FLAMESTORE_QUERY_MEMORY_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
     query_memory_bytes_max: Option<ByteSize>,
+    /// Temporary files of all running queries together [default: 8GiB].
+    #[arg(long, env = "FLAMESTORE_QUERY_SPILL_BYTES_MAX", value_name = "BYTES", help_heading = "Limits")]
+    query_spill_bytes_max: Option<ByteSize>,
     /// The most rows that a SQL statement may answer with [default: any number].
     #[arg(long, env = "FLAMESTORE_SQL_ROWS_MAX", value_name = "N", help_heading = "Limits")]
     sql_rows_max: Option<u64>,
@@ -242,6 +245,7 @@ struct DurabilityName(Durability);
 #[serde(default, deny_unknown_fields)]
 struct QuerySection {
     memory_bytes_max: Option<ByteSize>,
+    spill_bytes_max: Option<ByteSize>,
     partitions: Option<usize>,
     sql_rows_max: Option<u64>,
 }
@@ -285,6 +289,9 @@ impl Settings {
             cache: file.cache,
             wal: file.wal,
         };
+        if let Some(bytes) = file.query.spill_bytes_max {
+            settings.query.spill_bytes_max = bytes.0 as u64;
+        }
         if let Some(bytes) = file.query.memory_bytes_max {
             settings.query.memory_bytes_max = bytes.0;
         }
@@ -313,6 +320,7 @@ impl Settings {
         server.request_bytes_max = limits.request_bytes_max.map_or(server.request_bytes_max, |bytes| bytes.0);
         server.deadline_max = limits.deadline_max.or(server.deadline_max);
         query.memory_bytes_max = limits.query_memory_bytes_max.map_or(query.memory_bytes_max, |bytes| bytes.0);
+        query.spill_bytes_max = limits.query_spill_bytes_max.map_or(query.spill_bytes_max, |bytes| bytes.0 as u64);
         query.sql_rows_max = limits.sql_rows_max.or(query.sql_rows_max);
         head.writer = limits.writer.clone().or(head.writer.take());
         head.head_bytes_max = limits.head_bytes_max.or(head.head_bytes_max);
@@ -524,6 +532,7 @@ mod tests {
         bytes_max = "2MiB"
         [query]
         memory_bytes_max = 5
+        spill_bytes_max = 6
         sql_rows_max = 9
     "#;
 
@@ -543,7 +552,7 @@ mod tests {
         assert_eq!(plain.server.listen.port(), 1);
         assert_eq!((plain.query.memory_bytes_max, plain.head.head_bytes_max), (5, Some(ByteSize(1 << 20))));
         assert_eq!(plain.server.requests_max, ServerConfig::default().requests_max);
-        assert_eq!(plain.query.sql_rows_max, Some(9));
+        assert_eq!((plain.query.sql_rows_max, plain.query.spill_bytes_max), (Some(9), 6));
         let limits = LimitArgs { query_memory_bytes_max: Some(ByteSize(7)), ..LimitArgs::default() };
         let flags = settings(&limits, Some("127.0.0.1:2"), Some("memory:"));
         assert_eq!((flags.server.listen.port(), flags.query.memory_bytes_max), (2, 7));

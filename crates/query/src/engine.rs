@@ -29,6 +29,8 @@ const ASKED_MAX: usize = 3;
 pub struct QueryOptions {
     /// The memory that the operators of all running queries may hold together, in bytes.
     pub memory_bytes_max: usize,
+    /// What they may have in temporary files together, in bytes.
+    pub spill_bytes_max: u64,
     /// The threads one query may keep busy.
     pub partitions: usize,
     /// The most rows that a SQL statement may answer with; `None` for any number.
@@ -36,10 +38,10 @@ pub struct QueryOptions {
 }
 
 impl Default for QueryOptions {
-    /// 1 GiB, as many partitions as there are cores, and any number of rows.
+    /// 1 GiB of memory, 8 GiB of files, as many partitions as there are cores, and any number of rows.
     fn default() -> Self {
         let partitions = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { memory_bytes_max: 1 << 30, partitions, sql_rows_max: None }
+        Self { memory_bytes_max: 1 << 30, spill_bytes_max: 8 << 30, partitions, sql_rows_max: None }
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn inward(error: DataFusionError, memory_bytes_max: usize) -> Error {
         },
         DataFusionError::ArrowError(inner, _) => match *inner {
             ArrowError::ExternalError(inner) => inward(DataFusionError::External(inner), memory_bytes_max),
+            ArrowError::IoError(text, _) => spilled(&text),
             inner => Error::invalid("a query failed").because(inner),
         },
         DataFusionError::Context(_, inner) => inward(*inner, memory_bytes_max),
@@ -31,6 +32,7 @@ pub(crate) fn inward(error: DataFusionError, memory_bytes_max: usize) -> Error {
                 None => error,
             }
         }
+        DataFusionError::IoError(error) => spilled(&error.to_string()),
         DataFusionError::Shared(inner) => shared(&inner, memory_bytes_max),
         DataFusionError::Collection(mut all) if !all.is_empty() => inward(all.swap_remove(0), memory_bytes_max),
         other => {
@@ -50,6 +52,17 @@ pub(crate) fn memory_exhausted(memory_bytes_max: usize) -> Error {
         .with("query_memory_bytes_max", memory_bytes_max)
 }
 
+/// The error of what failed in a temporary file, the only ones that DataFusion opens itself; `text` is what it says.
+fn spilled(text: &str) -> Error {
+    // There is no other sign of the limit.
+    if text.contains("max_temp_directory_size") {
+        let text =
+            "queries need more temporary files than query_spill_bytes_max allows; narrow the query or raise the limit";
+        return Error::exhausted(text);
+    }
+    Error::unavailable("a query could not use a temporary file").because(first_line(text))
+}
+
 /// Whether an error says that a stored object is damaged or gone, so that the answer does without it.
 pub(crate) fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound)
@@ -62,6 +75,11 @@ fn shared(error: &DataFusionError, memory_bytes_max: usize) -> Error {
             return Error::new(ours.kind(), ours.to_string());
         }
         source = error.source();
+    }
+    match error.find_root() {
+        DataFusionError::IoError(error) => return spilled(&error.to_string()),
+        DataFusionError::ArrowError(error, _) if let ArrowError::IoError(text, _) = &**error => return spilled(text),
+        _ => {}
     }
     match kind_of(error.find_root()) {
         ErrorKind::Exhausted => memory_exhausted(memory_bytes_max).because(first_line(&error.to_string())),
@@ -79,7 +97,7 @@ fn kind_of(error: &DataFusionError) -> ErrorKind {
         | DataFusionError::Execution(_)
         | DataFusionError::Configuration(_) => ErrorKind::Invalid,
         DataFusionError::ParquetError(_) => ErrorKind::Corrupt,
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => ErrorKind::Unavailable,
+        DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     }
 }

@@ -22,7 +22,7 @@ use futures::TryStreamExt;
 use crate::budget::Budget;
 use crate::engine::QueryOptions;
 use crate::error::inward;
-use crate::plan::TreeQueryPlanner;
+use crate::plan::{FairJoins, TreeQueryPlanner};
 use crate::sink::ReportSink;
 use crate::{sql, tables};
 
@@ -46,18 +46,22 @@ impl Session {
         let pool = TrackConsumersPool::new(FairSpillPool::new(memory_bytes_max), CONSUMERS_NAMED);
         let pool: Arc<dyn MemoryPool> = Arc::new(pool);
         let failed = |error: DataFusionError| Error::internal("the query engine could not be set up").because(error);
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(failed)?;
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
+        let runtime = runtime.with_max_temp_directory_size(options.spill_bytes_max);
+        let runtime = runtime.build_arc().map_err(failed)?;
         let config = SessionConfig::new()
             .with_target_partitions(options.partitions)
             .with_information_schema(true)
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .set_bool("datafusion.sql_parser.collect_spans", true)
+            .set_bool("datafusion.execution.use_row_number_estimates_to_optimize_partitioning", true)
             .set_str("datafusion.execution.time_zone", "UTC");
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
             .with_optimizer_rules(sql::optimizer_rules())
+            .with_physical_optimizer_rule(Arc::new(FairJoins))
             .with_query_planner(Arc::new(TreeQueryPlanner))
             .build();
         tables::register(&mut state).and_then(|()| sql::register(&mut state)).map_err(failed)?;

@@ -5,15 +5,17 @@ mod common;
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{FieldRef, Int64Type};
 use bytes::Bytes;
-use common::{CPU, SECOND, START, World, limits, query, text};
+use common::{CPU, SECOND, START, World, limits, query, sql, text};
 use expect_test::{Expect, expect};
 use flamestore_formats::{LabelText, ProfileBuilder};
 use flamestore_model::{ErrorKind, Labels, ProfileId, Tenant, TimeRange};
-use flamestore_query::Engine;
+use flamestore_query::{Engine, QueryOptions};
 use flamestore_segment::Table;
 use flamestore_store::{Bucket, Entropy, ManualClock, RepairOptions, repair};
 use flamestore_testkit::Fixture;
@@ -463,4 +465,60 @@ async fn sql_joins_stacks_in_segments_of_every_format() {
         +---------+----------+--------+--------+--------+-------+--------+
     "#]]
     .assert_eq(&text);
+}
+
+/// Asks `statement` for a number on a runtime of one thread, and counts how often another task has its turn meanwhile.
+async fn check_turns(statement: &str, expected: &str) {
+    let world = World::new().await;
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&turns);
+    let other = tokio::spawn(std::future::poll_fn(move |context| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        context.waker().wake_by_ref();
+        Poll::<()>::Pending
+    }));
+    let rows = sql(&world, statement).await;
+    other.abort();
+    assert_eq!(rows, Ok(vec![vec![expected.to_owned()]]), "{statement}");
+    let turns = turns.load(Ordering::Relaxed);
+    // To plan a statement takes some fifty.
+    assert!(turns > 200, "{turns}: {statement}");
+}
+
+#[tokio::test]
+async fn a_join_gives_others_their_turn() {
+    let pairs = |rows: u64, on: &str| {
+        format!("SELECT count(*) FROM generate_series(1, {rows}) a JOIN generate_series(1, {rows}) b ON {on}")
+    };
+    check_turns(&pairs(10_000, "true"), "100000000").await;
+    check_turns(&pairs(3000, "a.value <> b.value"), "8997000").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_whose_left_side_outgrows_the_memory_says_so() {
+    let mut world = World::new().await;
+    let pairs = "SELECT count(*) FROM \
+                 (SELECT value, repeat(chr(value), 300) AS text FROM (SELECT DISTINCT value FROM generate_series(1, 50000))) a \
+                 LEFT JOIN generate_series(1, 3) b ON a.value + b.value < 5 AND a.text <> chr(b.value)";
+    assert_eq!(sql(&world, pairs).await, Ok(vec![vec!["50003".to_owned()]]));
+    world.engine = Engine::new(Arc::clone(&world.store), limits(16 << 20)).unwrap();
+    let error = sql(&world, pairs).await.unwrap_err();
+    assert!(error.starts_with("Exhausted: "), "{error}");
+    assert!(error.contains("[query_memory_bytes_max=16777216]") && error.contains("one of its sides"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sort_that_outgrows_its_temporary_files_names_the_limit() {
+    let mut world = World::new().await;
+    let sorted = "SELECT max(place) FROM (SELECT row_number() OVER (ORDER BY text) AS place FROM \
+                  (SELECT repeat(chr(value % 50000 + 1), 100) AS text FROM generate_series(1, 400000)))";
+    for (spill_bytes_max, expected) in [(1 << 30, Ok(())), (1 << 20, Err("query_spill_bytes_max"))] {
+        let options = QueryOptions { spill_bytes_max, partitions: 1, ..limits(64 << 20) };
+        world.engine = Engine::new(Arc::clone(&world.store), options).unwrap();
+        match (sql(&world, sorted).await, expected) {
+            (Ok(rows), Ok(())) => assert_eq!(rows, [["400000"]]),
+            (Err(error), Err(limit)) => assert!(error.starts_with("Exhausted: ") && error.contains(limit), "{error}"),
+            (answer, expected) => panic!("{answer:?}, not {expected:?}"),
+        }
+    }
 }

@@ -59,6 +59,9 @@ pub(crate) struct Sql {
     /// Memory for a statement on `--store` [default: 1GiB].
     #[arg(long, env = "FLAMESTORE_QUERY_MEMORY_BYTES_MAX", value_name = "BYTES", help_heading = "Bucket")]
     query_memory_bytes_max: Option<ByteSize>,
+    /// Temporary files for a statement on `--store` [default: 8GiB].
+    #[arg(long, env = "FLAMESTORE_QUERY_SPILL_BYTES_MAX", value_name = "BYTES", help_heading = "Bucket")]
+    query_spill_bytes_max: Option<ByteSize>,
     #[command(flatten)]
     bucket: BucketArgs,
 }
@@ -137,6 +140,7 @@ impl Sql {
         let Some(url) = &self.store else { return Ok(Source::Server(self.remote.connect().await?)) };
         let mut options = QueryOptions::default();
         options.memory_bytes_max = self.query_memory_bytes_max.map_or(options.memory_bytes_max, |bytes| bytes.0);
+        options.spill_bytes_max = self.query_spill_bytes_max.map_or(options.spill_bytes_max, |bytes| bytes.0 as u64);
         let engine = store::engine(store::open(url, &self.bucket)?, options).await?;
         let tenant = self.remote.tenant.clone().unwrap_or_default();
         Ok(Source::Store { engine: Box::new(engine), tenant, timeout: self.remote.timeout })

@@ -91,10 +91,13 @@ macro_rules! leaf {
 
 pub(crate) use leaf;
 
-/// What all nodes of a plan say that need their input in one partition, and have fields `input` and `properties`. `with_input`
-/// of theirs is the same node over another input.
+/// What all nodes of a plan say that have one input, in fields `input` and `properties`; in one partition, if not said otherwise.
+/// `with_input` of theirs is the same node over another input.
 macro_rules! one_input {
     () => {
+        crate::plan::one_input!(SinglePartition);
+    };
+    ($distribution:ident) => {
         fn properties(&self) -> &Arc<::datafusion::physical_plan::PlanProperties> {
             &self.properties
         }
@@ -105,7 +108,7 @@ macro_rules! one_input {
 
         fn input_distribution_requirements(&self) -> ::datafusion::physical_plan::InputDistributionRequirements {
             ::datafusion::physical_plan::InputDistributionRequirements::new(vec![
-                ::datafusion::physical_expr::Distribution::SinglePartition,
+                ::datafusion::physical_expr::Distribution::$distribution,
             ])
         }
 

@@ -12,6 +12,7 @@
 mod combine;
 mod diff;
 mod exec;
+mod joins;
 mod merge;
 mod merge_final;
 mod merger;
@@ -21,6 +22,7 @@ mod planner;
 mod unit;
 
 pub(crate) use exec::{leaf, one_input, properties};
+pub(crate) use joins::FairJoins;
 pub(crate) use merge::spread;
 pub(crate) use merger::{dictionary_bytes, tree_bytes};
 pub(crate) use nodes::{DiffNode, MergeNode};

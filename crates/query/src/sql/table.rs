@@ -17,11 +17,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use flamestore_model::TimeRange;
@@ -37,11 +40,14 @@ use crate::error::{is_damage, outward};
 use crate::metrics::ScanMetrics;
 use crate::plan::{leaf, properties, spread};
 use crate::scope::Scope;
-use crate::selection::{Selection, Unit};
+use crate::selection::{Selection, Source, Unit};
 use crate::tables::filters::{Reading, read, read_all};
 
 /// Frames that the lists of stacks of a batch have at most, if it has more than one row.
 const FRAMES_AT_ONCE: u32 = 1 << 19;
+
+/// Profiles from which on several partitions share a unit: of fewer, handing rows over takes longer than reading them.
+const SHARED_PROFILES_MIN: u64 = 16;
 
 /// One table of a snapshot.
 #[derive(Debug)]
@@ -132,6 +138,22 @@ impl TableProvider for ShownTable {
     }
 }
 
+impl Shown {
+    /// About how many rows `unit` has, whatever its range.
+    fn rows_about(self, unit: &Unit) -> u64 {
+        match (self, &unit.source) {
+            (Self::Series, _) => unit.series.len(),
+            (Self::Samples, Source::Segment(stored)) => {
+                let entry = &stored.entry;
+                unit.weight().saturating_mul(entry.sample_rows.div_ceil(entry.profile_rows.max(1)))
+            }
+            // A head does not tell; programs have some hundred samples a profile.
+            (Self::Samples, Source::Head(_)) => unit.weight().saturating_mul(256),
+            _ => unit.weight(),
+        }
+    }
+}
+
 /// Reads the rows of units: one stream a partition, unit after unit.
 #[derive(Debug)]
 struct ShownExec {
@@ -141,6 +163,8 @@ struct ShownExec {
     tests: Tests,
     names: Arc<Names>,
     partitions: Vec<Vec<Share>>,
+    /// About how many rows there are; `None` where that is not known.
+    rows_about: Option<u64>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -148,6 +172,8 @@ struct ShownExec {
 impl ShownExec {
     fn new(table: &ShownTable, selection: Selection, tests: Tests, schema: SchemaRef, partitions: usize) -> Self {
         let (shares, groups) = Share::of_all(table.shown, &selection.units, partitions);
+        let rows_of = |sum: u64, unit| sum.saturating_add(table.shown.rows_about(unit));
+        let rows_about = table.shown.has_series().then(|| selection.units.iter().fold(0, rows_of));
         let metrics = ExecutionPlanMetricsSet::new();
         ScanMetrics::planned(&metrics, &selection);
         Self {
@@ -155,6 +181,7 @@ impl ShownExec {
             shown: table.shown,
             names: Arc::clone(&table.names),
             partitions: shares,
+            rows_about,
             selection: Arc::new(selection),
             tests,
             metrics,
@@ -186,6 +213,17 @@ impl ExecutionPlan for ShownExec {
     }
 
     leaf!();
+
+    /// About how many rows there are, so that few rows are not spread over partitions.
+    fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema());
+        if args.partition().is_none()
+            && let Some(rows) = self.rows_about
+        {
+            statistics.num_rows = Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
+        }
+        Ok(Arc::new(statistics))
+    }
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let name = format!("{}[{partition}]", self.shown.exec_name());
@@ -267,7 +305,8 @@ impl Share {
     /// The shares of so many partitions, and how many these are. Units of samples are shared where there are fewer of them.
     fn of_all(shown: Shown, units: &[Unit], partitions: usize) -> (Vec<Vec<Self>>, usize) {
         let share = |unit: Unit, at: usize, of: usize, fate: &Arc<Fate>| Self { unit, at, of, fate: Arc::clone(fate) };
-        if shown == Shown::Samples && (1..partitions).contains(&units.len()) {
+        let weight = || units.iter().map(Unit::weight).sum::<u64>();
+        if shown == Shown::Samples && (1..partitions).contains(&units.len()) && weight() >= SHARED_PROFILES_MIN {
             let fates: Vec<Arc<Fate>> = units.iter().map(|_| Arc::default()).collect();
             let of_one =
                 |at| units.iter().zip(&fates).map(|(unit, fate)| share(unit.clone(), at, partitions, fate)).collect();

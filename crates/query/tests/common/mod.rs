@@ -43,7 +43,7 @@ pub(crate) fn options(objects: &Arc<InMemory>) -> StoreOptions {
 }
 
 pub(crate) fn limits(memory_bytes_max: usize) -> QueryOptions {
-    QueryOptions { memory_bytes_max, partitions: 2, sql_rows_max: None }
+    QueryOptions { memory_bytes_max, partitions: 2, ..QueryOptions::default() }
 }
 
 impl World {
