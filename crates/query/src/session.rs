@@ -55,6 +55,10 @@ impl Session {
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .set_bool("datafusion.sql_parser.collect_spans", true)
             .set_bool("datafusion.execution.use_row_number_estimates_to_optimize_partitioning", true)
+            // Exchanges that several threads fill come to a standstill when two of them go to disk (DataFusion's issue 24883).
+            .with_repartition_aggregations(false)
+            .with_repartition_joins(false)
+            .with_repartition_windows(false)
             .set_str("datafusion.execution.time_zone", "UTC");
         let mut state = SessionStateBuilder::new()
             .with_config(config)

@@ -522,3 +522,14 @@ async fn a_sort_that_outgrows_its_temporary_files_names_the_limit() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_outgrow_the_memory_are_answered() {
+    let mut world = World::new().await;
+    world.engine = Engine::new(Arc::clone(&world.store), limits(48 << 20)).unwrap();
+    let groups = "SELECT count(*), sum(times) FROM (SELECT text, count(*) AS times FROM (SELECT concat(arrow_cast(value, 'Utf8'), \
+                  repeat(chr(value % 50000 + 1), 100)) AS text FROM generate_series(1, 300000)) GROUP BY text)";
+    assert_eq!(sql(&world, groups).await, Ok(vec![vec!["300000".to_owned(), "300000".to_owned()]]));
+    let plan = sql(&world, &format!("EXPLAIN {groups}")).await.unwrap();
+    assert!(!plan[1][1].contains("Hash("), "an exchange with several writers may come to a standstill: {}", plan[1][1]);
+}
