@@ -9,40 +9,77 @@ pub(crate) fn outward(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-/// DataFusion's error as ours; `memory_bytes_max` is the limit to name when memory ran out.
-pub(crate) fn inward(error: DataFusionError, memory_bytes_max: usize) -> Error {
-    match error {
-        DataFusionError::External(inner) => match inner.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(inner) => match inner.downcast::<DataFusionError>() {
-                Ok(inner) => inward(*inner, memory_bytes_max),
-                Err(inner) => Error::internal("a query failed").because(inner),
+/// What an error names that a query ran out of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The memory that all queries may hold together, in bytes.
+    pub(crate) memory_bytes_max: usize,
+    /// What they may have in temporary files together, in bytes.
+    pub(crate) spill_bytes_max: u64,
+}
+
+impl Bounds {
+    /// DataFusion's error as ours.
+    pub(crate) fn inward(self, error: DataFusionError) -> Error {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(inner) => match inner.downcast::<DataFusionError>() {
+                    Ok(inner) => self.inward(*inner),
+                    Err(inner) => Error::internal("a query failed").because(inner),
+                },
             },
-        },
-        DataFusionError::ArrowError(inner, _) => match *inner {
-            ArrowError::ExternalError(inner) => inward(DataFusionError::External(inner), memory_bytes_max),
-            ArrowError::IoError(text, _) => spilled(&text),
-            inner => Error::invalid("a query failed").because(inner),
-        },
-        DataFusionError::Context(_, inner) => inward(*inner, memory_bytes_max),
-        DataFusionError::Diagnostic(diagnostic, inner) => {
-            let error = inward(*inner, memory_bytes_max);
-            match diagnostic.span {
-                Some(span) => error.with("line", span.start.line).with("column", span.start.column),
-                None => error,
+            DataFusionError::ArrowError(inner, _) => match *inner {
+                ArrowError::ExternalError(inner) => self.inward(DataFusionError::External(inner)),
+                ArrowError::IoError(text, _) => self.spilled(&text),
+                inner => Error::invalid("a query failed").because(inner),
+            },
+            DataFusionError::Context(_, inner) => self.inward(*inner),
+            DataFusionError::Diagnostic(diagnostic, inner) => {
+                let error = self.inward(*inner);
+                match diagnostic.span {
+                    Some(span) => error.with("line", span.start.line).with("column", span.start.column),
+                    None => error,
+                }
             }
+            DataFusionError::IoError(error) => self.spilled(&error.to_string()),
+            DataFusionError::Shared(inner) => self.shared(&inner),
+            DataFusionError::Collection(mut all) if !all.is_empty() => self.inward(all.swap_remove(0)),
+            other => self.plain(&other, &other.to_string()),
         }
-        DataFusionError::IoError(error) => spilled(&error.to_string()),
-        DataFusionError::Shared(inner) => shared(&inner, memory_bytes_max),
-        DataFusionError::Collection(mut all) if !all.is_empty() => inward(all.swap_remove(0), memory_bytes_max),
-        other => {
-            let kind = kind_of(&other);
-            let message = first_line(&other.to_string());
-            match kind {
-                ErrorKind::Exhausted => memory_exhausted(memory_bytes_max).because(message),
-                kind => Error::new(kind, format!("a query failed: {message}")),
+    }
+
+    fn shared(self, error: &DataFusionError) -> Error {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = source {
+            if let Some(ours) = error.downcast_ref::<Error>() {
+                return Error::new(ours.kind(), ours.to_string());
             }
+            source = error.source();
         }
+        match error.find_root() {
+            DataFusionError::IoError(error) => self.spilled(&error.to_string()),
+            DataFusionError::ArrowError(inner, _) if let ArrowError::IoError(text, _) = &**inner => self.spilled(text),
+            root => self.plain(root, &error.to_string()),
+        }
+    }
+
+    /// An error with nothing in it that is known better; `text` is what it says.
+    fn plain(self, error: &DataFusionError, text: &str) -> Error {
+        match kind_of(error) {
+            ErrorKind::Exhausted => memory_exhausted(self.memory_bytes_max).because(first_line(text)),
+            kind => Error::new(kind, format!("a query failed: {}", first_line(text))),
+        }
+    }
+
+    /// The error of what failed in a temporary file, the only ones that DataFusion opens itself; `text` is what it says.
+    fn spilled(self, text: &str) -> Error {
+        // There is no other sign of the limit.
+        if text.contains("max_temp_directory_size") {
+            let text = "queries need more temporary files than query_spill_bytes_max allows; narrow the query or raise the limit";
+            return Error::exhausted(text).with("query_spill_bytes_max", self.spill_bytes_max);
+        }
+        Error::unavailable("a query could not use a temporary file").because(first_line(text))
     }
 }
 
@@ -52,39 +89,9 @@ pub(crate) fn memory_exhausted(memory_bytes_max: usize) -> Error {
         .with("query_memory_bytes_max", memory_bytes_max)
 }
 
-/// The error of what failed in a temporary file, the only ones that DataFusion opens itself; `text` is what it says.
-fn spilled(text: &str) -> Error {
-    // There is no other sign of the limit.
-    if text.contains("max_temp_directory_size") {
-        let text =
-            "queries need more temporary files than query_spill_bytes_max allows; narrow the query or raise the limit";
-        return Error::exhausted(text);
-    }
-    Error::unavailable("a query could not use a temporary file").because(first_line(text))
-}
-
 /// Whether an error says that a stored object is damaged or gone, so that the answer does without it.
 pub(crate) fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound)
-}
-
-fn shared(error: &DataFusionError, memory_bytes_max: usize) -> Error {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(ours) = error.downcast_ref::<Error>() {
-            return Error::new(ours.kind(), ours.to_string());
-        }
-        source = error.source();
-    }
-    match error.find_root() {
-        DataFusionError::IoError(error) => return spilled(&error.to_string()),
-        DataFusionError::ArrowError(error, _) if let ArrowError::IoError(text, _) = &**error => return spilled(text),
-        _ => {}
-    }
-    match kind_of(error.find_root()) {
-        ErrorKind::Exhausted => memory_exhausted(memory_bytes_max).because(first_line(&error.to_string())),
-        kind => Error::new(kind, format!("a query failed: {}", first_line(&error.to_string()))),
-    }
 }
 
 fn kind_of(error: &DataFusionError) -> ErrorKind {

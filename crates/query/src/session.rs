@@ -21,7 +21,7 @@ use futures::TryStreamExt;
 
 use crate::budget::Budget;
 use crate::engine::QueryOptions;
-use crate::error::inward;
+use crate::error::Bounds;
 use crate::plan::{FairJoins, TreeQueryPlanner};
 use crate::sink::ReportSink;
 use crate::{sql, tables};
@@ -33,7 +33,7 @@ const CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.satu
 #[derive(Debug)]
 pub(crate) struct Session {
     state: SessionState,
-    memory_bytes_max: usize,
+    bounds: Bounds,
 }
 
 impl Session {
@@ -42,20 +42,20 @@ impl Session {
     /// # Errors
     /// `Internal` when DataFusion refuses its configuration.
     pub(crate) fn new(options: &QueryOptions) -> Result<Self> {
-        let memory_bytes_max = options.memory_bytes_max;
+        let QueryOptions { memory_bytes_max, spill_bytes_max, .. } = *options;
         let pool = TrackConsumersPool::new(FairSpillPool::new(memory_bytes_max), CONSUMERS_NAMED);
         let pool: Arc<dyn MemoryPool> = Arc::new(pool);
         let failed = |error: DataFusionError| Error::internal("the query engine could not be set up").because(error);
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
-        let runtime = runtime.with_max_temp_directory_size(options.spill_bytes_max);
+        let runtime = runtime.with_max_temp_directory_size(spill_bytes_max);
         let runtime = runtime.build_arc().map_err(failed)?;
         let config = SessionConfig::new()
             .with_target_partitions(options.partitions)
             .with_information_schema(true)
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .set_bool("datafusion.sql_parser.collect_spans", true)
-            .set_bool("datafusion.execution.use_row_number_estimates_to_optimize_partitioning", true)
-            // Exchanges that several threads fill come to a standstill when two of them go to disk (DataFusion's issue 24883).
+            // No exchanges: those that several threads fill come to a standstill when two of them go to disk (DataFusion's issue 24883).
+            .with_round_robin_repartition(false)
             .with_repartition_aggregations(false)
             .with_repartition_joins(false)
             .with_repartition_windows(false)
@@ -69,7 +69,7 @@ impl Session {
             .with_query_planner(Arc::new(TreeQueryPlanner))
             .build();
         tables::register(&mut state).and_then(|()| sql::register(&mut state)).map_err(failed)?;
-        Ok(Self { state, memory_bytes_max })
+        Ok(Self { state, bounds: Bounds { memory_bytes_max, spill_bytes_max } })
     }
 
     /// A table as the start of a plan.
@@ -139,12 +139,12 @@ impl Session {
 
     /// DataFusion's error as ours.
     pub(crate) fn inward(&self, error: DataFusionError) -> Error {
-        inward(error, self.memory_bytes_max)
+        self.bounds.inward(error)
     }
 
-    /// The memory all queries may hold together, in bytes.
-    pub(crate) fn memory_bytes_max(&self) -> usize {
-        self.memory_bytes_max
+    /// What queries may use, for errors that outlive a call.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 }
 

@@ -49,7 +49,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use crate::answer::SqlDescription;
-use crate::error::{inward, outward};
+use crate::error::outward;
 use crate::scope::Scope;
 use crate::session::{PUBLIC, SEGMENT, Session};
 use crate::tables::{FilesTable, HeadIds, RowsKind, RowsTable};
@@ -103,20 +103,20 @@ pub(crate) async fn run(
 ) -> Result<(SchemaRef, Batches)> {
     let nesting = statement::nesting(statement)?;
     let state = state(session, asked, statement, Some(values))?;
-    let memory_bytes_max = session.memory_bytes_max();
+    let bounds = session.bounds();
     let planned = async {
         let (parameters, plan) = plan(&state, statement, Some(values)).await?;
         let physical = state.create_physical_plan(&parameters.bind(plan, values)?).await?;
         execute_stream(physical, state.task_ctx())
     };
-    let batches = statement::on_deep_stack(nesting, planned).await.map_err(|error| inward(error, memory_bytes_max))?;
+    let batches = statement::on_deep_stack(nesting, planned).await.map_err(|error| bounds.inward(error))?;
     let plain = match form {
         Form::Plain => Plain::new(&batches.schema()),
         Form::Coded => Plain::as_is(&batches.schema()),
     };
     let schema = Arc::clone(plain.schema());
     let batches = batches.map(move |batch| {
-        let batch = batch.map_err(|error| inward(error, memory_bytes_max))?;
+        let batch = batch.map_err(|error| bounds.inward(error))?;
         plain.batch(batch)
     });
     Ok((schema, batches.boxed()))
@@ -164,7 +164,7 @@ pub(crate) async fn describe(session: &Session, asked: &Asked<'_>, statement: &s
         };
         Ok(SqlDescription { parameters: takes, columns: Arc::clone(Plain::new(&columns).schema()) })
     };
-    statement::on_deep_stack(nesting, described).await.map_err(|error| inward(error, session.memory_bytes_max()))
+    statement::on_deep_stack(nesting, described).await.map_err(|error| session.inward(error))
 }
 
 /// The state of `statement`; without `values`, its table functions need none.

@@ -214,7 +214,7 @@ impl ExecutionPlan for ShownExec {
 
     leaf!();
 
-    /// About how many rows there are, so that few rows are not spread over partitions.
+    /// About how many rows there are, so that a join holds the side of few.
     fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.schema());
         if args.partition().is_none()
