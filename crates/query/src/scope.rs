@@ -87,6 +87,7 @@ impl Scope {
         for (_, decision) in &selection.decisions {
             self.sink.decided(decision);
         }
+        self.sink.begin_units(selection.units.len());
     }
 
     async fn look(&self, selector: &Selector, range: &TimeRange, stand_ins: &StandIns) -> Result<Selection> {

@@ -8,6 +8,7 @@ use flamestore_segment::{Cover, Resolution, ScanReport};
 use parking_lot::Mutex;
 
 use crate::answer::{DamagedSegment, QueryReport};
+use crate::progress::Progress;
 use crate::prune::{Proof, Prune};
 
 /// The report of one query while it runs.
@@ -17,11 +18,23 @@ pub(crate) struct ReportSink {
     corrupt: Mutex<Vec<(SegmentId, String)>>,
     memory_bytes: AtomicU64,
     memory_bytes_peak: AtomicU64,
+    progress: Arc<Progress>,
 }
 
 impl ReportSink {
+    /// An empty report of a query that begins in this task.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
+        Arc::new(Self { progress: Progress::of_this_task(), ..Self::default() })
+    }
+
+    /// Notes how many units are about to be read.
+    pub(crate) fn begin_units(&self, units: usize) {
+        self.progress.add_units(units);
+    }
+
+    /// Notes that so many units were read, or left out.
+    pub(crate) fn end_units(&self, units: usize) {
+        self.progress.add_done(units);
     }
 
     /// Counts one segment by what was decided on it.
@@ -99,6 +112,7 @@ impl ReportSink {
 
     /// Counts what a scan read and skipped.
     pub(crate) fn add_scan(&self, scan: &ScanReport) {
+        self.progress.add_rows(scan.rows);
         let mut report = self.report.lock();
         report.rows += scan.rows;
         report.bytes_read += scan.bytes_read;

@@ -1,9 +1,10 @@
-//! Damage, memory, plans and SQL.
+//! Damage, memory, progress, plans and SQL.
 #![allow(clippy::unwrap_used, reason = "what a test needs must not fail")]
 
 mod common;
 
 use std::fmt::Write;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -15,7 +16,7 @@ use common::{CPU, SECOND, START, World, limits, query, sql, text};
 use expect_test::{Expect, expect};
 use flamestore_formats::{LabelText, ProfileBuilder};
 use flamestore_model::{ErrorKind, Labels, ProfileId, Tenant, TimeRange};
-use flamestore_query::{Engine, QueryOptions};
+use flamestore_query::{Combine, Engine, Progress, Query, QueryOptions, SoFar};
 use flamestore_segment::Table;
 use flamestore_store::{Bucket, Entropy, ManualClock, RepairOptions, repair};
 use flamestore_testkit::Fixture;
@@ -100,6 +101,86 @@ async fn a_damaged_segment_is_left_out_and_named() {
         check_damage(table, Damage::Truncated).await;
     }
 }
+
+/// The units that `asking` begins and ends, and whether it read rows.
+async fn watched(asking: impl Future<Output = ()>) -> (u64, u64, bool) {
+    let progress = Arc::new(Progress::default());
+    Arc::clone(&progress).watch(asking).await;
+    let SoFar { units, units_done, rows } = progress.so_far();
+    (units, units_done, rows > 0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_ends_where_the_query_does() {
+    let mut world = three_segments().await;
+    let first = world.push(&[("service_name", "one")], START, Fixture::cpu().profile("main;one 1")).await;
+    // Enough profiles for several partitions to share their segment; and a head.
+    for at in 0..40 {
+        let batch = Fixture::cpu().profile("main;much 1");
+        world.push(&[("service_name", "many")], START + (10 + at) * SECOND, batch).await;
+    }
+    world.flush().await;
+    world.push(&[("service_name", "head")], START + 60 * SECOND, Fixture::cpu().profile("main;new 1")).await;
+
+    let asking = async { drop(world.engine.profile(&Tenant::default(), first).await.unwrap()) };
+    let (begun, ended, _) = watched(asking).await;
+    assert!(begun == ended && begun >= 4, "{ended} of {begun}");
+
+    for is_damaged in [false, true] {
+        if is_damaged {
+            let segment = world.store.snapshot(&Tenant::default()).segments[1].entry.clone();
+            let path = object_store::path::Path::from(segment.key(Table::Samples).to_string());
+            world.objects.put(&path, PutPayload::from_static(b"damaged")).await.unwrap();
+        }
+        for (name, times, ask) in QUESTIONS {
+            if is_damaged {
+                world.reopen().await;
+            }
+            let units = times * (4 + world.store.snapshot(&Tenant::default()).head.len() as u64);
+            assert_eq!(watched(ask(&world)).await, (units, units, true), "{name}, damaged: {is_damaged}");
+        }
+        let all = query(CPU, TimeRange::ALL);
+        let asking = async { drop(world.engine.compare_functions(&all, &all).await.unwrap()) };
+        let (begun, ended, _) = watched(asking).await;
+        assert!(begun == ended && begun > 8, "{ended} of {begun}");
+        for (statement, expected) in [
+            ("SELECT sum(value) FROM samples WHERE service_name = 'many'", 1),
+            ("SELECT sum(value) FROM samples WHERE service_name = 'none'", 0),
+            ("SELECT sum(value) FROM samples WHERE temporality = 'cumulative'", 4),
+            ("SELECT sum(total) FROM segment.profiles", 4),
+        ] {
+            world.reopen().await;
+            let (begun, ended, _) = watched(async { drop(sql(&world, statement).await.unwrap()) }).await;
+            assert_eq!((begun, ended), (expected, expected), "{statement}");
+        }
+        assert_eq!(watched(std::future::ready(())).await, (0, 0, false), "what others ask is not counted");
+    }
+}
+
+type Asking<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+type Question = (&'static str, u64, fn(&World) -> Asking<'_>);
+
+/// Questions about all that there is, and how often they read it.
+const QUESTIONS: [Question; 9] = {
+    fn all() -> Query {
+        query(CPU, TimeRange::ALL)
+    }
+    fn combined(world: &World, combine: Combine) -> Asking<'_> {
+        Box::pin(async move { drop(world.engine.merge(&Query { combine, ..all() }).await.unwrap()) })
+    }
+    [
+        ("merge", 1, |world| combined(world, Combine::Sum)),
+        ("average", 1, |world| combined(world, Combine::Average)),
+        ("last", 1, |world| combined(world, Combine::Last)),
+        ("max", 1, |world| combined(world, Combine::Max)),
+        ("diff", 2, |world| Box::pin(async { drop(world.engine.diff(&all(), &all()).await.unwrap()) })),
+        ("merge_pprof", 1, |world| Box::pin(async { drop(world.engine.merge_pprof(&all()).await.unwrap()) })),
+        ("list_profiles", 1, |world| Box::pin(async { drop(world.engine.list_profiles(&all(), 0).await.unwrap()) })),
+        ("totals", 1, |world| Box::pin(async { drop(world.engine.time_series(&all(), SECOND, &[]).await.unwrap()) })),
+        ("sql", 1, |world| Box::pin(async { drop(sql(world, "SELECT sum(value) FROM samples").await.unwrap()) })),
+    ]
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_over_the_memory_limit_names_the_limit() {

@@ -23,6 +23,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flamestore_model::{Error, Result};
+use flamestore_query::Progress;
 use futures::FutureExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,6 +34,7 @@ use tracing::Instrument;
 use crate::ServerConfig;
 use crate::body::media_type;
 use crate::refusal::Refusal;
+use crate::running::Running;
 use crate::status::{ERROR_KIND_KEY, TENANT_KEY, code_name, code_of, status_of};
 use crate::telemetry::{REQUEST_SECONDS, REQUESTS_RUNNING, REQUESTS_TOTAL};
 
@@ -51,6 +53,7 @@ pub(crate) struct Guard {
     requests_max: usize,
     deadline_max: Option<Duration>,
     abort: CancellationToken,
+    running: Running,
 }
 
 /// A method as metrics name it.
@@ -62,7 +65,7 @@ pub(crate) struct Method {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Always let in: health and reflection must answer when all places are taken.
+    /// Always let in: health, reflection and progress must answer when all places are taken.
     Free,
     /// A method of the API: needs a place; its outcome is a gRPC code in every protocol.
     Rpc,
@@ -89,8 +92,8 @@ impl Method {
 
 impl Guard {
     /// Guards `methods`; requests to other paths are let in and counted as `other`. Requests that run when `abort` is
-    /// cancelled end in `UNAVAILABLE`.
-    pub(crate) fn new(config: &ServerConfig, methods: Vec<Method>, abort: CancellationToken) -> Self {
+    /// cancelled end in `UNAVAILABLE`. Those that have an id are found in `running`.
+    pub(crate) fn new(config: &ServerConfig, methods: Vec<Method>, abort: CancellationToken, running: Running) -> Self {
         let places = config.requests_max.min(Semaphore::MAX_PERMITS);
         Self {
             methods: methods.into_iter().map(|method| (method.name.to_string(), method)).collect(),
@@ -99,6 +102,7 @@ impl Guard {
             requests_max: places,
             deadline_max: config.deadline_max,
             abort,
+            running,
         }
     }
 
@@ -140,6 +144,13 @@ impl Guard {
                 .with("requests_max", self.requests_max)
                 .retry_after(RETRY_DELAY)),
         }
+    }
+
+    /// What a request to `method` with `headers` goes on with: its place, how long it may take, and where it counts. What
+    /// needs no place asks nothing that counts.
+    fn let_in(&self, method: &Method, headers: &HeaderMap) -> Result<(Option<Place>, Bounds, Option<Arc<Progress>>)> {
+        let progress = if method.kind == Kind::Free { None } else { self.running.begin(headers)? };
+        Ok((self.place(method)?, self.bounds(headers)?, progress))
     }
 
     fn bounds(&self, headers: &HeaderMap) -> Result<Bounds> {
@@ -228,11 +239,15 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request,
     if !is_grpc && call.method.kind == Kind::Free {
         return call.watch_page(next.run(request).instrument(span).await);
     }
-    let admitted = guard.place(&call.method).and_then(|place| Ok((place, guard.bounds(request.headers())?)));
-    let (answer, place) = match admitted {
-        Ok((place, bounds)) => {
+    let (answer, place) = match guard.let_in(&call.method, request.headers()) {
+        Ok((place, bounds, progress)) => {
             request.extensions_mut().insert(bounds.clone());
-            (bounds.bound(next.run(request).instrument(span)).await, place)
+            let running = next.run(request).instrument(span);
+            let answer = match progress {
+                Some(progress) => bounds.bound(progress.watch(running)).await,
+                None => bounds.bound(running).await,
+            };
+            (answer, place)
         }
         Err(error) => (Err(status_of(&error)), None),
     };
@@ -459,7 +474,7 @@ mod tests {
         let config = ServerConfig { requests_max: 1, ..ServerConfig::default() };
         let mut methods = Vec::from(["/answer", "/wait", "/panic"].map(Method::rpc));
         methods.extend([Method::free("/free"), Method::door("/door")]);
-        let state = Arc::new(Guard::new(&config, methods, abort.clone()));
+        let state = Arc::new(Guard::new(&config, methods, abort.clone(), Running::default()));
         let answer = || async { Status::ok("").into_http::<Body>() };
         let wait = async move || {
             let _waiting = waiting;

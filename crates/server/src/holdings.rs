@@ -1,14 +1,16 @@
-//! The status service: what the store holds of a tenant, in segments and in memory.
+//! The status service: what the store holds of a tenant, in segments and in memory, and how far questions are.
 
 use std::sync::Arc;
 
 use flamestore_model::{Result, Tenant, TimeRange};
 use flamestore_proto::v1;
 use flamestore_proto::v1::status_service_server::StatusService;
+use flamestore_query::SoFar;
 use flamestore_store::{HeadView, SegmentEntry, Store};
 use tonic::{Request, Response, Status};
 
 use crate::compute::Compute;
+use crate::running::Running;
 use crate::status::{status_of, tenant_of};
 
 /// Answers `flamestore.v1.StatusService` for one store.
@@ -16,6 +18,7 @@ use crate::status::{status_of, tenant_of};
 pub(crate) struct Holdings {
     pub(crate) store: Arc<Store>,
     pub(crate) compute: Compute,
+    pub(crate) running: Running,
 }
 
 /// What the heads of one tenant hold.
@@ -89,5 +92,13 @@ impl StatusService for Holdings {
     async fn head(&self, request: Request<v1::HeadRequest>) -> Result<Response<v1::HeadResponse>, Status> {
         let tenant = tenant_of(request.metadata()).map_err(|error| status_of(&error))?;
         Holdings::head(self, &tenant).await.map(Response::new).map_err(|error| status_of(&error))
+    }
+
+    async fn progress(&self, request: Request<v1::ProgressRequest>) -> Result<Response<v1::ProgressResponse>, Status> {
+        let found = self.running.find(request.metadata().as_ref(), &request.get_ref().query_id);
+        let found = found.map_err(|error| status_of(&error))?;
+        let SoFar { units, units_done, rows } = found.unwrap_or_default();
+        let running = found.is_some();
+        Ok(Response::new(v1::ProgressResponse { running, segments: units, segments_done: units_done, rows }))
     }
 }

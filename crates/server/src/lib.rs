@@ -11,7 +11,7 @@
 //!    QueryService    selections ─▶ engine ─▶ flame graph, Arrow, pprof, folded text
 //!    sql             statements ─▶ engine ─▶ rows, streamed: QueryService/Sql, /api/v1/sql
 //!    postgres        the same over PostgreSQL's protocol, on a port of its own
-//!    StatusService   segments and head
+//!    StatusService   segments and head, how far questions are
 //!    page            the web page at /, which asks all of these
 //!    reflection, health, GET /ready, GET /metrics
 //! ```
@@ -41,6 +41,7 @@ mod querier;
 mod query;
 mod refusal;
 mod router;
+mod running;
 mod sampled;
 mod server;
 mod several;

@@ -59,10 +59,14 @@ use crate::parca::{Agents, DebuginfoUploads, Dropped, Gateway, Panics, ParcaQuer
 use crate::push::Pusher;
 use crate::querier::{self, About, Querier, Settings};
 use crate::query::Queries;
+use crate::running::Running;
 use crate::sql::{self, Flight, Sql};
 use crate::telemetry;
 use crate::tenants::Tenants;
 use crate::{Role, ServerConfig};
+
+/// Answers also when all places are taken: then is when it is asked.
+const PROGRESS: &str = "/flamestore.v1.StatusService/Progress";
 
 /// What the routes of one server stand on.
 pub(crate) struct Parts {
@@ -115,7 +119,8 @@ pub(crate) fn router(parts: Parts) -> Result<Routed> {
     };
     let translated = Arc::new(Connect::new(FILE_DESCRIPTOR_SET, config.request_bytes_max, compute.clone())?);
     let by_get = Arc::new(Gateway::new(FILE_DESCRIPTOR_SET, compute.clone())?);
-    let holdings = Holdings { store, compute: compute.clone() };
+    let running = Running::default();
+    let holdings = Holdings { store, compute: compute.clone(), running: running.clone() };
     let querier =
         Querier { engine: Arc::clone(&engine), compute: compute.clone(), tenants_joined: config.tenants_joined };
     let sql = Sql {
@@ -161,7 +166,7 @@ pub(crate) fn router(parts: Parts) -> Result<Routed> {
         ))
         .add_service(reflection().build_v1().map_err(wrong_descriptor)?)
         .add_service(reflection().build_v1alpha().map_err(wrong_descriptor)?);
-    let guarded = Guard::new(&config, methods()?, abort);
+    let guarded = Guard::new(&config, methods()?, abort, running);
     let guarded = match config.has_role(Role::Query) {
         true => guarded.free_as(page::PATH, page::paths()),
         false => guarded,
@@ -241,7 +246,7 @@ fn methods() -> Result<Vec<Method>> {
         (tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET, free),
     ];
     for (encoded, method) in sets {
-        methods.extend(paths(encoded)?.iter().map(|path| method(path)));
+        methods.extend(paths(encoded)?.iter().map(|path| if path == PROGRESS { free(path) } else { method(path) }));
     }
     Ok(methods)
 }
@@ -291,7 +296,8 @@ mod tests {
         let paths = paths(FILE_DESCRIPTOR_SET).unwrap();
         assert!(paths.contains(&"/flamestore.v1.QueryService/Merge".to_owned()), "{paths:?}");
         assert!(paths.contains(&"/push.v1.PusherService/Push".to_owned()), "{paths:?}");
-        assert_eq!(paths.len(), 55);
+        assert!(paths.contains(&PROGRESS.to_owned()), "{paths:?}");
+        assert_eq!(paths.len(), 56);
         assert!(methods().is_ok());
     }
 

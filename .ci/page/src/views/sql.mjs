@@ -1,4 +1,4 @@
-// SQL: statements, their rows, graphs, and how they are cancelled.
+// SQL: statements, their rows, graphs, how far they are, and how they are cancelled.
 import { readFileSync } from 'node:fs';
 import { assert, assertEqual, eventually } from '../assert.mjs';
 import { open, shown, visit } from '../browser.mjs';
@@ -9,7 +9,7 @@ import { running } from '../server.mjs';
 
 const STATEMENT = "SELECT service_name, count(*) AS profiles, sum(total) AS cost FROM profiles WHERE profile_type = '" + CPU + "' GROUP BY service_name ORDER BY cost DESC";
 /** Counts more pairs than anybody waits for. */
-const ENDLESS = 'SELECT count(*) FROM samples a CROSS JOIN samples b CROSS JOIN samples c WHERE a.value + b.value > c.value';
+const ENDLESS = 'SELECT count(*) FROM samples JOIN generate_series(1, 1000000000000) number ON samples.value + number.value < 0';
 
 async function rows(server, statement) {
   const answer = await fetch(`${server.address}/api/v1/sql`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ query: statement }) });
@@ -74,12 +74,18 @@ async function examples(page, { start, end }) {
   console.log(`  ${count} examples are answered, ${graphs} as a flame graph`);
 }
 
-/** Cancelling ends the query on the server. */
+/** What takes long tells how far it is. Cancelling ends the query on the server. */
 async function cancelling(page, server) {
   await eventually(async () => (await running(server)) === 0, 'nothing runs');
   await write(page, ENDLESS);
   await page.keyboard.press('Control+Enter');
   await eventually(async () => (await running(server)) > 0, 'the statement runs');
+  const progress = page.getByTestId('progress');
+  await progress.waitFor();
+  const far = async () => (await progress.getAttribute('data-value')).split(' ').map(Number);
+  await eventually(async () => (await far())[0] === (await far())[1], 'the statement has read all segments');
+  const [done, all] = await far();
+  assert(done > 0 && (await progress.innerText()).startsWith(`${done} of ${all} segments, `), `the page says so of ${done} and ${all}`);
   await page.getByTestId('cancel').first().click();
   await page.getByText('Cancelled').waitFor();
   await eventually(async () => (await running(server)) === 0, 'the server is free again');

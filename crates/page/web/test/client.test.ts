@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ApiError, query, sql } from '../src/api/client';
+import { ApiError, progressOf, query, sql } from '../src/api/client';
 import { keepSettings } from '../src/api/settings';
 
 const kept = () => {
@@ -46,6 +46,23 @@ describe('requests', () => {
     const after = answering(Response.json({}));
     await query('Top', {});
     expect(Object.keys(after.init!.headers!)).toEqual(['content-type']);
+  });
+
+  it('have the id by which the server is asked how far it is with them', async () => {
+    const [first, second, looking] = [new AbortController(), new AbortController(), new AbortController()];
+    const idOf = async (signal: AbortSignal) => {
+      const asked = answering(Response.json({}));
+      await query('Top', {}, signal);
+      return (asked.init!.headers as Record<string, string>)['flamestore-query-id'];
+    };
+    const id = await idOf(first.signal);
+    expect(id).toMatch(/^[0-9a-f]{32}$/);
+    expect(await idOf(first.signal)).toBe(id);
+    expect(await idOf(second.signal)).not.toBe(id);
+    const asked = answering(Response.json({ running: true, segments: '9', segmentsDone: '4' }));
+    expect(await progressOf(first.signal, looking.signal)).toEqual({ running: true, segments: '9', segmentsDone: '4' });
+    expect(asked.url).toBe('http://host:4040/below/flamestore.v1.StatusService/Progress');
+    expect(JSON.parse(asked.init!.body as string)).toEqual({ queryId: id });
   });
 
   it('send statements of SQL with their limit', async () => {

@@ -40,10 +40,14 @@ impl Loaded {
 /// The unit that holds the profile `id`, and its rows there.
 pub(super) async fn find(scope: &Arc<Scope>, id: ProfileId) -> Result<Option<(Unit, Vec<ProfileRow>)>> {
     let selection = scope.select(&Selector::default(), &TimeRange::ALL).await?;
+    let mut left = selection.units.len();
     let searches = selection.units.into_iter().map(|unit| search(scope, unit, id));
     let mut found = futures::stream::iter(searches).buffer_unordered(SEARCHES_AT_ONCE);
     while let Some((unit, rows)) = found.try_next().await? {
+        scope.sink().end_units(1);
+        left -= 1;
         if !rows.is_empty() {
+            scope.sink().end_units(left);
             return Ok(Some((unit, rows)));
         }
     }

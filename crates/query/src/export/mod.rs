@@ -67,6 +67,7 @@ pub(crate) async fn merge(scope: &Arc<Scope>, query: &Query, pick: &Pick, budget
             }
             Err(error) => return Err(error),
         }
+        scope.sink().end_units(1);
     }
     let ty = selection.types.one().or_else(|| asked_for(query)).unwrap_or_default();
     writer.set_types(vec![ty]);

@@ -122,6 +122,7 @@ impl Job {
         loop {
             match self.attempt(&damage, budget.fresh()).await {
                 Ok(combined) => {
+                    self.scope.sink().end_units(self.selection.units.len());
                     self.baseline.record_output(1);
                     self.baseline.done();
                     return Ok(combined);

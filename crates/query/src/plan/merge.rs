@@ -167,6 +167,7 @@ impl Job {
                 }
                 Err(error) => return Err(error),
             }
+            self.scope.sink().end_units(1);
         }
         drop(merges);
         joined.finish(&unit_budget, &mut sum)?;

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -125,6 +125,7 @@ impl TableProvider for ShownTable {
         let filters: Vec<Expr> = filters.iter().filter(understood).cloned().collect();
         let readings = read_all(&filters, &TimeRange::ALL);
         let mut selection = self.scope.select(&readings.selector, &readings.range).await.map_err(outward)?;
+        let units = selection.units.len();
         if !readings.temporalities.is_empty() {
             selection.keep_series(|row| readings.temporalities.iter().all(|of| of == row.temporality.as_str()));
         }
@@ -132,6 +133,7 @@ impl TableProvider for ShownTable {
             Some(columns) => Arc::new(self.schema().project(columns)?),
             None => self.schema(),
         };
+        self.scope.sink().end_units(units - selection.units.len());
         let partitions = state.config().target_partitions();
         let tests = Tests { stacks: readings.stacks.into(), observed: readings.observed };
         Ok(Arc::new(ShownExec::new(self, selection, tests, schema, partitions)))
@@ -272,11 +274,12 @@ struct Share {
     fate: Arc<Fate>,
 }
 
-/// What became of a unit, for all who read a share of it: either rows of it were given, or it is left out. And the numbers of its
-/// names, while one of them reads it.
+/// What became of a unit, for all who read a share of it: either rows of it were given, or it is left out. How many of them are
+/// done with it. And the numbers of its names, while one of them reads it.
 #[derive(Debug, Default)]
 struct Fate {
     was: AtomicU8,
+    ended: AtomicUsize,
     names: SharedNames,
 }
 
@@ -350,7 +353,10 @@ impl Cursor {
             };
             match self.job.batch_of(open).await {
                 Ok(Some(batch)) if open.share.fate.give() => return Ok(Some(batch)),
-                Ok(_) => self.open = None,
+                Ok(_) => {
+                    self.job.end(&open.share);
+                    self.open = None;
+                }
                 Err(error) => {
                     self.job.leave_out(&open.share, error)?;
                     self.open = None;
@@ -397,7 +403,15 @@ impl Job {
         if is_new {
             self.scope.sink().damaged_within(&share.unit.id, &error);
         }
+        self.end(share);
         Ok(())
+    }
+
+    /// Notes that `share` is done with; the last of a unit's ends the unit.
+    fn end(&self, share: &Share) {
+        if share.fate.ended.fetch_add(1, Ordering::AcqRel) + 1 == share.of {
+            self.scope.sink().end_units(1);
+        }
     }
 
     /// The next rows of `open`; `None` after the last.

@@ -203,7 +203,11 @@ impl ExecutionPlan for RowsExec {
         let units = self.partitions.get(partition).cloned().unwrap_or_default();
         let batches = futures::stream::iter(units).then(move |unit| {
             let job = Arc::clone(&job);
-            async move { job.batches(&unit).await.map(|batches| futures::stream::iter(batches).map(Ok)) }
+            async move {
+                let batches = job.batches(&unit).await?;
+                job.scope.sink().end_units(1);
+                Ok(futures::stream::iter(batches).map(Ok))
+            }
         });
         let batches = batches.map_err(outward).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))

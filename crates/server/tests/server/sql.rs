@@ -333,6 +333,46 @@ async fn a_client_that_leaves_frees_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_running_statement_tells_how_far_it_is() {
+    let running = Running::start().await;
+    for service in ["api", "web"] {
+        push(&running, service, 0).await;
+        running.store.flush().await.unwrap();
+    }
+    let progress = async |id: &str, tenant: &'static str| {
+        let mut request = Request::new(v1::ProgressRequest { query_id: id.to_owned() });
+        request.metadata_mut().insert("x-scope-orgid", tenant.parse().unwrap());
+        running.status().progress(request).await.unwrap().into_inner()
+    };
+    assert_eq!(progress("mine", "anonymous").await, v1::ProgressResponse::default());
+
+    let pairs = "SELECT count(*) FROM samples a, samples b, generate_series(1, 1000000000000)";
+    let url = format!("http://{}{PATH}?{}", running.addr, encoded(&[("q", pairs)]));
+    let asked = http_client(false).get(url).header("flamestore-query-id", "mine").header("x-scope-orgid", "anonymous");
+    let asked = tokio::spawn(asked.send());
+    let far = loop {
+        let far = progress("mine", "anonymous").await;
+        // Each of two tables reads both segments.
+        if far.segments_done == 4 {
+            break far;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(far.running && far.segments == 4 && far.rows > 0, "{far:?}");
+    assert_eq!(progress("mine", "other").await, v1::ProgressResponse::default());
+    assert_eq!(progress("other", "anonymous").await, v1::ProgressResponse::default());
+    asked.abort();
+    while progress("mine", "anonymous").await.running {
+        tokio::task::yield_now().await;
+    }
+
+    let id = "q".repeat(65);
+    let refused = get(&running, &[("q", "SELECT 1")], &[("flamestore-query-id", &id)]).await;
+    check_refusal(&refused, 400, "invalid_argument", "flamestore-query-id is not 1 to 64 visible ASCII characters");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deadlines_hold_for_the_whole_answer() {
     let running = Running::start().await;
     let mut request = Request::new(v1::SqlRequest { statement: ENDLESS.to_owned(), limit: 0 });

@@ -24,6 +24,14 @@ export interface FlameGraphDiff extends FlameGraph {
   rightTicks?: string;
 }
 
+/** How far the server is with a question. */
+export interface Progress {
+  running?: boolean;
+  segments?: string;
+  segmentsDone?: string;
+  rows?: string;
+}
+
 export interface DamagedSegment {
   segment: string;
   error: string;

@@ -1,9 +1,11 @@
 // Questions to the server and the states of their answers: loading, empty, error, ready.
 import { useCallback, useEffect, useRef, useState, type ReactNode } from 'react';
-import { ApiError } from '../api/client';
+import { ApiError, progressOf } from '../api/client';
+import type { Progress } from '../api/types';
+import { formatCount } from '../units';
 
 export type Answer<T> = { previous?: T | undefined } & (
-  | { state: 'loading'; since: number }
+  | { state: 'loading'; since: number; signal?: AbortSignal }
   | { state: 'cancelled' }
   | { state: 'error'; error: ApiError }
   | { state: 'ready'; value: T }
@@ -35,7 +37,7 @@ export function useAnswer<T>(key: string, ask: (signal: AbortSignal) => Promise<
       if (running.current !== controller) return;
       setKept((before) => ({ key, answer: { previous: lastOf(before.answer), ...settled } }));
     };
-    settle(loading());
+    settle({ ...loading(), signal: controller.signal });
     askRef.current(controller.signal).then(
       (value) => settle({ state: 'ready', value }),
       (error: unknown) => settle(controller.signal.aborted ? { state: 'cancelled' } : { state: 'error', error: errorOf(error) })
@@ -80,7 +82,9 @@ interface AnswerStateProps {
 export function AnswerState({ asked, part }: AnswerStateProps) {
   const { answer, cancel, again } = asked;
   const suffix = part === undefined ? '' : `-${part}`;
-  if (answer.state === 'loading') return <Loading since={answer.since} cancel={cancel} suffix={suffix} again={answer.previous !== undefined} />;
+  if (answer.state === 'loading') {
+    return <Loading since={answer.since} signal={answer.signal} cancel={cancel} suffix={suffix} again={answer.previous !== undefined} />;
+  }
   if (answer.state === 'error') return <Failure error={answer.error} again={again} suffix={suffix} />;
   if (answer.state === 'cancelled') {
     return (
@@ -92,16 +96,45 @@ export function AnswerState({ asked, part }: AnswerStateProps) {
   return null;
 }
 
+/** When a question is first asked about, in milliseconds, and how long after an answer the next time: most have ended before. */
+const FIRST_LOOK = 700;
+const NEXT_LOOK = 500;
+
+/** How far the server is with what was asked with a signal, once that takes long. */
+function useProgress(asked: AbortSignal | undefined): Progress {
+  const [progress, setProgress] = useState<Progress>({});
+  useEffect(() => {
+    if (!asked) return;
+    const controller = new AbortController();
+    const look = async () => {
+      const found = await progressOf(asked, controller.signal).catch(() => ({}));
+      if (controller.signal.aborted) return;
+      setProgress(found);
+      timer = setTimeout(look, NEXT_LOOK);
+    };
+    let timer = setTimeout(look, FIRST_LOOK);
+    return () => {
+      clearTimeout(timer);
+      controller.abort();
+      setProgress({});
+    };
+  }, [asked]);
+  return progress;
+}
+
 interface LoadingProps {
   since: number;
+  signal?: AbortSignal | undefined;
   /** Whether the answer before is still shown below. */
   again: boolean;
   suffix: string;
   cancel(): void;
 }
 
-function Loading({ since, again, suffix, cancel }: LoadingProps) {
+function Loading({ since, signal, again, suffix, cancel }: LoadingProps) {
   const [now, setNow] = useState(() => performance.now());
+  const progress = useProgress(signal);
+  const [done, segments] = [Number(progress.segmentsDone ?? 0), Number(progress.segments ?? 0)];
   useEffect(() => {
     const timer = setInterval(() => setNow(performance.now()), 100);
     return () => clearInterval(timer);
@@ -111,8 +144,13 @@ function Loading({ since, again, suffix, cancel }: LoadingProps) {
   if (elapsed < 250) return again ? null : <div className="loading" />;
   return (
     <div className="loading" role="status">
-      <progress aria-label="Loading" />
+      <progress aria-label="Loading" {...(done < segments && { value: done, max: segments })} />
       <span className="elapsed">{(elapsed / 1000).toFixed(1)} s</span>
+      {segments > 0 && (
+        <span data-testid={`progress${suffix}`} data-value={`${done} ${segments}`}>
+          {formatCount(done)} of {formatCount(segments)} segments, {formatCount(Number(progress.rows ?? 0))} rows
+        </span>
+      )}
       <button data-testid={`cancel${suffix}`} onClick={cancel}>
         Cancel
       </button>
