@@ -34,12 +34,13 @@ class Server:
 
     def fill(self, binary: str):
         """Pushes a few profiles."""
+        now = str(int(time.time()))
         for pod, text in [("p1", "main;read 3\nmain;write 2\n"), ("p2", "main;read;wait 5\n")]:
             with tempfile.NamedTemporaryFile("w", suffix=".folded") as file:
                 file.write(text)
                 file.flush()
                 labels = ["--label", "service_name=api", "--label", f"pod={pod}"]
-                subprocess.run([binary, "push", "--server", self.http, file.name, *labels], check=True)
+                subprocess.run([binary, "push", "--server", self.http, "--time", now, file.name, *labels], check=True)
 
     def __enter__(self):
         return self
@@ -127,9 +128,20 @@ def refused(connection, error: type, statement: str) -> None:
 
 def cancel(server: Server) -> None:
     with server.connect() as connection:
-        threading.Timer(0.5, connection.cancel).start()
+        done = threading.Event()
+
+        def ask():
+            while not done.wait(0.5):
+                connection.cancel()
+
+        asking = threading.Thread(target=ask)
         start = time.monotonic()
-        refused(connection, psycopg.errors.QueryCanceled, "SELECT count(*) FROM generate_series(1, 1000000000000)")
+        asking.start()
+        try:
+            refused(connection, psycopg.errors.QueryCanceled, "SELECT count(*) FROM generate_series(1, 1000000000000)")
+        finally:
+            done.set()
+            asking.join()
         print(f"a statement was cancelled after 0.5 s, and ended after {time.monotonic() - start:.2f} s")
 
 

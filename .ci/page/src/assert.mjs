@@ -9,9 +9,9 @@ export function assertEqual(found, expected, what) {
   assert(a === b, `${what}: found ${a}, expected ${b}`);
 }
 
-/** Waits until `holds` says so, for half a minute at most. */
+/** Waits until `holds` says so, for two minutes at most. */
 export async function eventually(holds, what) {
-  for (let turn = 0; turn < 300; turn++) {
+  for (let turn = 0; turn < 1200; turn++) {
     if (await holds()) return;
     await new Promise((later) => setTimeout(later, 100));
   }

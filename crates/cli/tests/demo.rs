@@ -6,8 +6,9 @@
 mod support;
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use support::Running;
+use support::{PATIENCE, Running};
 
 const OWN: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"flamestore-demo\"}";
 const SHOP: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds{service_name=\"demo-shop\"}";
@@ -63,6 +64,17 @@ fn the_demo_has_an_hour_of_two_versions_at_once() {
     let line = demo.line_with("view=diff");
     let view = parameters(&demo.address, &line);
     demo.line_with("Try now, in another terminal:");
+    // the history is pushed meanwhile
+    let hour = ["--query", SHOP, "--from", &nanos(&view["from"]), "--to", &nanos(&view["to"]), "--format", "json"];
+    let begin = Instant::now();
+    let profiles = loop {
+        let list = demo.ok(&[&["profiles", "--limit", "1000"], &hour[..]].concat());
+        let profiles: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+        if profiles.len() >= 720 || begin.elapsed() > PATIENCE {
+            break profiles;
+        }
+    };
+    assert_eq!(profiles.len(), 720);
     let sides = ["left", "right"].map(|side| {
         let of_side = |part: &str| view[&format!("{side}{part}")].clone();
         let (from, to) = (nanos(&of_side("From")), nanos(&of_side("To")));
@@ -78,9 +90,5 @@ fn the_demo_has_an_hour_of_two_versions_at_once() {
     let [(before, load, no_cache, total_before), (after, no_load, cached, total_after)] = sides;
     assert!((share(after, total_after) / share(before, total_before) - 2.0).abs() < 1e-9, "{sides:?}");
     assert!(load > 0 && cached > 0 && no_load == 0 && no_cache == 0, "{sides:?}");
-    let hour = ["--query", SHOP, "--from", &nanos(&view["from"]), "--to", &nanos(&view["to"]), "--format", "json"];
-    let profiles: Vec<serde_json::Value> =
-        serde_json::from_str(&demo.ok(&[&["profiles", "--limit", "1000"], &hour[..]].concat())).unwrap();
-    assert_eq!(profiles.len(), 720);
     assert_eq!(demo.stop("TERM").code, Some(0));
 }

@@ -19,15 +19,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use flamestore_proto::v1::ingest_service_client::IngestServiceClient;
 use flamestore_testkit::S3Place;
 use support::Running;
 use support::load::{PUSHERS, audit, connect, push_of, reach, runtime, serve};
 use tokio::sync::Notify;
+use tonic::transport::Channel;
 
 /// What all servers are started with.
 const OPTIONS: [&str; 4] = ["--log", "warn", "--flush-interval", "1s"];
-/// A start may take this long.
-const START_MAX: Duration = Duration::from_secs(10);
 
 fn rounds() -> usize {
     std::env::var("FLAMESTORE_KILL_ROUNDS").ok().map_or(3, |rounds| rounds.parse().unwrap())
@@ -43,13 +43,12 @@ struct Auditor {
 }
 
 impl Auditor {
-    /// Starts the server that `serve` makes, in time, and checks what is there.
+    /// Starts the server that `serve` makes, and checks what is there.
     fn start(&mut self, serve: Command) -> Running {
         let started = Instant::now();
         let server = Running::start_command(serve);
         let took = started.elapsed();
         self.slowest_start = self.slowest_start.max(took);
-        assert!(took < START_MAX, "a start took {took:?}");
         self.audit(&server);
         server
     }
@@ -64,16 +63,20 @@ impl Auditor {
     /// Pushes from several connections and kills the server after `kill_after` acknowledgements.
     fn play(&mut self, runtime: &tokio::runtime::Runtime, server: Running, round: usize, kill_after: usize) {
         let (enough, count) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-        let pushers: Vec<_> = (0..PUSHERS)
-            .map(|pusher| {
-                let (enough, count, address) = (Arc::clone(&enough), Arc::clone(&count), server.address.clone());
+        // all of them before the first push, which may be the last
+        let clients: Vec<_> = (0..PUSHERS).map(|_| runtime.block_on(connect(&server.address))).collect();
+        let pushers: Vec<_> = clients
+            .into_iter()
+            .enumerate()
+            .map(|(pusher, client)| {
+                let (enough, count) = (Arc::clone(&enough), Arc::clone(&count));
                 runtime.spawn(async move {
                     let told = move || {
                         if count.fetch_add(1, Ordering::Relaxed) + 1 == kill_after {
                             enough.notify_one();
                         }
                     };
-                    push_until_gone(address, round, pusher, told).await
+                    push_until_gone(client, round, pusher, told).await
                 })
             })
             .collect();
@@ -89,8 +92,12 @@ impl Auditor {
 }
 
 /// Pushes profile after profile until one fails; the stacks of those that were acknowledged, and how many were tried.
-async fn push_until_gone(address: String, round: usize, pusher: usize, told: impl Fn()) -> (Vec<String>, usize) {
-    let mut client = connect(&address).await;
+async fn push_until_gone(
+    mut client: IngestServiceClient<Channel>,
+    round: usize,
+    pusher: usize,
+    told: impl Fn(),
+) -> (Vec<String>, usize) {
     let mut acknowledged = Vec::new();
     for number in 0.. {
         let stack = format!("main;round{round};pusher{pusher};push{number}");

@@ -94,7 +94,7 @@ async fn two_thousand_targets_are_never_late_by_an_interval() {
     let now = || i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
     let options = ScrapeOptions {
         bodies_max: BODIES_MAX,
-        requests_max: 512,
+        requests_max: 256,
         sync_delay: Duration::ZERO,
         ..ScrapeOptions::new(Arc::new(now))
     };

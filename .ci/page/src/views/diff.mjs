@@ -91,16 +91,14 @@ async function sorting(page) {
 async function inColour(page) {
   const all = await colours(page);
   assert(all.red > 100 && all.green > 100 && all.grey > 100, `the diff is drawn in ${JSON.stringify(all)}`);
-  const only = async (name) => {
+  const only = async (name, isDrawn) => {
     await page.getByTestId('search').fill(`^${name.replace('.', '\\.')}$`);
     await located(page, 'search', `^${name.replace('.', '\\.')}$`);
     await eventually(async () => (await rowsOf(page, 'functions-table')).length === 1, `${name} is found`);
-    await page.waitForTimeout(200);
-    return colours(page);
+    await eventually(async () => isDrawn(await colours(page)), `${name} alone is in its colour`);
   };
-  const [slow, quick] = [await only('work.slow'), await only('work.quick')];
-  assert(slow.red > 100 && slow.green < slow.red / 20, `what doubled is drawn in ${JSON.stringify(slow)}`);
-  assert(quick.green > 100 && quick.red < quick.green / 20, `what halved is drawn in ${JSON.stringify(quick)}`);
+  await only('work.slow', ({ red, green }) => red > 100 && green < red / 20);
+  await only('work.quick', ({ red, green }) => green > 100 && red < green / 20);
   await page.getByTestId('search').fill('');
   await located(page, 'search', null);
 }

@@ -28,7 +28,7 @@ pub(crate) const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 pub(crate) const NOON: i64 = 1_772_366_400_000_000_000;
 pub(crate) const SECOND: i64 = 1_000_000_000;
 /// No test takes longer: what waits, waits in vain.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A server that runs until it is stopped; dropped with its test, it just ends.
 pub(crate) struct Running {
