@@ -61,25 +61,33 @@ function profiles(end) {
     all.push({ service: 'web', labels: { pod: `web-${at % 3}` }, kind: 'cpu', time, stacks: work(101 + at).slice(0, 12) });
     all.push({ service: 'web', labels: { pod: `web-${at % 3}` }, kind: 'alloc_space', time, stacks: work(201 + at).slice(0, 9) });
   }
-  all.push({ service: 'deep', labels: {}, kind: 'cpu', time: end - 30 * MINUTE, stacks: deep(70_000) });
+  all.push(deepProfile(end - 30 * MINUTE));
   return all;
+}
+
+/** A profile of a service of its own, of 70,000 nodes. */
+export function deepProfile(time) {
+  return { service: 'deep', labels: {}, kind: 'cpu', time, stacks: deep(70_000) };
+}
+
+/** Pushes a profile as folded text. */
+export async function push(server, { service, labels, kind, time, stacks }) {
+  const names = Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(',');
+  const url = new URL('/ingest', server.address);
+  url.searchParams.set('name', `${service}.${kind}{${names}}`);
+  url.searchParams.set('from', String(time / 1000));
+  url.searchParams.set('until', String(time / 1000 + 10));
+  if (kind === 'alloc_space') url.searchParams.set('units', 'bytes');
+  const body = stacks.map(({ frames, value }) => `${frames.join(';')} ${value}\n`).join('');
+  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'text/plain' }, body });
+  if (!answer.ok) throw new Error(`a profile was refused: ${answer.status} ${await answer.text()}`);
 }
 
 /** Pushes everything to `server`; tells when the hour ends and how to count what is in it. */
 export async function seed(server) {
   const end = Math.floor(Date.now() / MINUTE) * MINUTE;
   const pushed = profiles(end);
-  for (const { service, labels, kind, time, stacks } of pushed) {
-    const names = Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(',');
-    const url = new URL('/ingest', server.address);
-    url.searchParams.set('name', `${service}.${kind}{${names}}`);
-    url.searchParams.set('from', String(time / 1000));
-    url.searchParams.set('until', String(time / 1000 + 10));
-    if (kind === 'alloc_space') url.searchParams.set('units', 'bytes');
-    const body = stacks.map(({ frames, value }) => `${frames.join(';')} ${value}\n`).join('');
-    const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'text/plain' }, body });
-    if (!answer.ok) throw new Error(`a profile was refused: ${answer.status} ${await answer.text()}`);
-  }
+  for (const profile of pushed) await push(server, profile);
   // what the page shows is then of segments, and not of memory alone
   const held = async () => Number((await server.ask('flamestore.v1.StatusService/Head', {})).profiles ?? 0);
   await eventually(async () => (await held()) === 0, 'everything is in segments');
