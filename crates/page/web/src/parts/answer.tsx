@@ -135,6 +135,8 @@ function Loading({ since, signal, again, suffix, cancel }: LoadingProps) {
   const [now, setNow] = useState(() => performance.now());
   const progress = useProgress(signal);
   const [done, segments] = [Number(progress.segmentsDone ?? 0), Number(progress.segments ?? 0)];
+  // What is in memory is read without decoding rows.
+  const rows = Number(progress.rows ?? 0);
   useEffect(() => {
     const timer = setInterval(() => setNow(performance.now()), 100);
     return () => clearInterval(timer);
@@ -148,7 +150,7 @@ function Loading({ since, signal, again, suffix, cancel }: LoadingProps) {
       <span className="elapsed">{(elapsed / 1000).toFixed(1)} s</span>
       {segments > 0 && (
         <span data-testid={`progress${suffix}`} data-value={`${done} ${segments}`}>
-          {formatCount(done)} of {formatCount(segments)} segments, {formatCount(Number(progress.rows ?? 0))} rows
+          {formatCount(done)} of {formatCount(segments)} segments{rows > 0 && `, ${formatCount(rows)} rows`}
         </span>
       )}
       <button data-testid={`cancel${suffix}`} onClick={cancel}>
