@@ -305,10 +305,17 @@ async fn a_client_that_leaves_frees_its_place() {
         assert!([200, 429].contains(&answer.status), "{}", answer.text());
         answer.status == 429
     };
-    let request = v1::SqlRequest { statement: ENDLESS.to_owned(), limit: 0 };
+    let mut request = Request::new(v1::SqlRequest { statement: ENDLESS.to_owned(), limit: 0 });
+    request.metadata_mut().insert("flamestore-query-id", "mine".parse().unwrap());
     let mut parts = running.query().sql(request).await.unwrap().into_inner();
     assert!(!parts.message().await.unwrap().unwrap().arrow.is_empty());
     assert!(is_full().await);
+    // how far it is, a full server tells too
+    let asked = v1::ProgressRequest { query_id: "mine".to_owned() };
+    assert!(running.status().progress(asked).await.unwrap().into_inner().running);
+    let json = ("content-type", "application/json");
+    let told = running.post("/flamestore.v1.StatusService/Progress", &[json], r#"{"queryId": "mine"}"#).await;
+    assert_eq!((told.status, told.text().as_str()), (200, r#"{"running":true}"#));
     drop(parts);
     while is_full().await {
         tokio::task::yield_now().await;
